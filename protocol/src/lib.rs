@@ -8,8 +8,15 @@
 
 pub mod cursor;
 pub mod error;
+pub mod frame;
+pub mod header;
 pub mod ids;
 pub mod limits;
+pub mod op;
+pub mod peer;
 pub mod placement;
+pub mod request;
+pub mod response;
+pub mod status;
 pub mod value;
 mod wire;

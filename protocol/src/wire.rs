@@ -62,11 +62,6 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
-    /// Bytes left.
-    pub(crate) fn remaining(&self) -> usize {
-        self.rest.len()
-    }
-
     /// Asserts that nothing is left.
     pub(crate) fn end(self) -> Result<(), Malformed> {
         if self.rest.is_empty() { Ok(()) } else { Err(Malformed("body is too long")) }
