@@ -34,6 +34,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
+pub mod cli;
 mod client;
 mod error;
 mod iter;

@@ -1,0 +1,1 @@
+//! `dht-bench`, the load generator.

@@ -1,0 +1,4 @@
+//! `dht`, the command line for people.
+
+mod failure;
+mod format;
