@@ -138,7 +138,7 @@ fn json_value(row: &Row, exactness: Exactness) -> Result<(&'static str, Vec<u8>)
     match row.value_type {
         ValueType::INT | ValueType::BOOL => Ok(("", row.plain_text().into_owned())),
         ValueType::FLOAT => {
-            let number = bytes.as_slice().try_into().map(f64::from_be_bytes).unwrap_or(f64::NAN);
+            let number = bytes.as_slice().try_into().map_or(f64::NAN, f64::from_be_bytes);
             let text = float_text(number);
             Ok(("", if number.is_finite() { text.into_bytes() } else { json_string(&text)? }))
         }

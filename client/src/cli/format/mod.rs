@@ -8,7 +8,7 @@
 //!
 //! 1. What the writer makes of a row, the parser reads to the same key, type and bytes.
 //! 2. A record that cannot be read costs that record alone, and is named by the number of its line.
-//! 3. No record longer than [`RECORD_BYTES_MAX`] is held in memory.
+//! 3. No record longer than `records::RECORD_BYTES_MAX` is held in memory.
 
 mod jsonl;
 mod parser;
@@ -20,8 +20,8 @@ mod writer;
 
 pub(crate) use jsonl::{Exactness, write_json_row};
 pub(crate) use parser::Parser;
-pub(crate) use records::{RECORD_BYTES_MAX, Record, Records};
-pub(crate) use row::Row;
+pub(crate) use records::{Record, Records};
+pub(crate) use row::{Row, parse_plain_text};
 pub(crate) use writer::Writer;
 
 /// A file format.

@@ -142,10 +142,10 @@ pub(crate) fn is_json(bytes: &[u8]) -> bool {
 
 /// Whether values of this type are written in base64.
 pub(crate) fn is_binary(value_type: ValueType) -> bool {
-    match value_type {
-        ValueType::TEXT | ValueType::INT | ValueType::FLOAT | ValueType::BOOL | ValueType::JSON => false,
-        _ => true,
-    }
+    !matches!(
+        value_type,
+        ValueType::TEXT | ValueType::INT | ValueType::FLOAT | ValueType::BOOL | ValueType::JSON
+    )
 }
 
 /// A float in the fewest digits that read back to the same bits.
