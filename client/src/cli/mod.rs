@@ -19,6 +19,6 @@ mod output;
 mod settings;
 
 pub use app::run;
-pub(crate) use app::{exit_code_of, start_log};
-pub(crate) use failure::{Failure, say};
-pub(crate) use settings::{one_line, read_config_file};
+pub(crate) use app::{exit_code_of, parse, start_log};
+pub(crate) use failure::Failure;
+pub(crate) use settings::read_config_file;
