@@ -1,1 +1,4 @@
 //! stub
+
+pub mod memory;
+pub mod store;
