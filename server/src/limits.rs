@@ -1,7 +1,7 @@
 //! Every bound of the daemon, by name. What travels is bounded in `dht_protocol::limits`, the store in
 //! `store::limits`.
 
-use dht_protocol::limits::{BODY_BYTES_MAX, SCAN_PAGE_BYTES_MAX};
+use dht_protocol::limits::{BODY_BYTES_MAX, HEADER_BYTES, SCAN_PAGE_BYTES_MAX};
 
 /// Most worker threads.
 pub const WORKERS_MAX: usize = 256;
@@ -11,16 +11,19 @@ pub const BATCH_REQUESTS_MAX: usize = 64;
 
 /// Buffer into which a worker reads, bytes; shared by its connections, so that an idle one holds none.
 pub const READ_BUFFER_BYTES: usize = 256 << 10;
-/// A frame longer than this is gathered in a buffer of its own, bytes.
-pub const GATHERED_FRAME_BYTES_MIN: usize = READ_BUFFER_BYTES / 2;
+/// A frame at least so long, bytes, is gathered in a buffer of its own when it does not arrive at once; the start
+/// of a shorter one is kept and put in front of what comes next.
+pub const GATHERED_FRAME_BYTES_MIN: usize = IDLE_BUFFER_BYTES_MAX;
 /// What one connection may read before the worker turns to the others, bytes.
 pub const READ_TURN_BYTES_MAX: usize = 1 << 20;
 /// A connection with more unsent answers than this, bytes, is neither read from nor served until the peer has
 /// taken some. One answer more may be on top.
 pub const OUTPUT_BYTES_MAX: usize = 1 << 20;
+/// The same once the memory limit is reached.
+pub const OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT: usize = 16 << 10;
 /// Pieces handed to one gathering write.
 pub const WRITE_PIECES_MAX: usize = 32;
-/// Space that an idle connection's buffers may keep, bytes.
+/// Space that a connection's buffers may keep while it is idle, and take even at the memory limit, bytes.
 pub const IDLE_BUFFER_BYTES_MAX: usize = 4 << 10;
 
 /// Connections accepted but not yet taken over by their worker.
@@ -69,3 +72,4 @@ pub const MEMBERS_BYTES_MAX: u64 = 1 << 20;
 const _: () = assert!(GATHERED_FRAME_BYTES_MIN < READ_BUFFER_BYTES);
 const _: () = assert!(SCAN_PAGE_BYTES_MAX <= OUTPUT_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX > GATHERED_FRAME_BYTES_MIN);
+const _: () = assert!(GATHERED_FRAME_BYTES_MIN >= HEADER_BYTES);

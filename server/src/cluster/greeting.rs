@@ -18,7 +18,7 @@ pub enum Verdict {
     GiveWay(String),
 }
 
-/// Judges `theirs` against `ours`; both ages are taken within one exchange.
+/// Judges `theirs` against `ours`: the two greetings of one exchange, so that both sides judge the same numbers.
 #[must_use]
 pub fn judge(ours: &PeerHello, theirs: &PeerHello) -> Verdict {
     if ours.cluster_id == theirs.cluster_id {
@@ -40,7 +40,12 @@ mod tests {
     use dht_protocol::ids::{ClusterId, Incarnation, NodeId};
 
     fn hello(cluster: u128, age_ms: u64) -> PeerHello {
-        PeerHello { cluster_id: ClusterId(cluster), incarnation: Incarnation(age_ms), node: NodeId(0), age_ms }
+        PeerHello {
+            cluster_id: ClusterId(cluster),
+            incarnation: Incarnation(age_ms),
+            node: NodeId(0),
+            age_ms,
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::output::Output;
 use super::session::Session;
 use crate::cluster::greeting;
 use crate::control::StopReason;
-use crate::limits::{BATCH_REQUESTS_MAX, DEDUP_BYTES_MAX, DEDUP_MEMORY_SHARE, OUTPUT_BYTES_MAX};
+use crate::limits::{BATCH_REQUESTS_MAX, DEDUP_BYTES_MAX, DEDUP_MEMORY_SHARE};
 use crate::memory::MemoryAccount;
 use crate::metrics::WorkerMetrics;
 use crate::replication::clients::ClientTable;
@@ -95,7 +95,13 @@ impl Dispatcher {
         let host = |partition| {
             let mine = map.partition(partition)?.primary == identity.node;
             mine.then(|| {
-                Hosted::new(Partition::new(partition, map.ring(), map.hash_key(), identity.cfg, Arc::clone(&memory)))
+                Hosted::new(Partition::new(
+                    partition,
+                    map.ring(),
+                    map.hash_key(),
+                    identity.cfg,
+                    Arc::clone(&memory),
+                ))
             })
         };
         let partitions = map.ring().partitions().map(host).collect();
@@ -105,12 +111,14 @@ impl Dispatcher {
         Dispatcher { map, identity, partitions, clients, dedup_budget, memory, workers_metrics, stop }
     }
 
-    /// Answers `frames`, at most `BATCH_REQUESTS_MAX` of them, until all are done or `output` is full.
+    /// Answers `frames`, at most `BATCH_REQUESTS_MAX` of them, until all are done or `output` holds
+    /// `output_bytes_max`.
     pub fn answer(
         &self,
         session: &mut Session,
         frames: &[Frame<'_>],
         output: &mut Output,
+        output_bytes_max: usize,
         metrics: &WorkerMetrics,
     ) -> BatchEnd {
         let frames = &frames[..frames.len().min(BATCH_REQUESTS_MAX)];
@@ -123,7 +131,7 @@ impl Dispatcher {
         }
         let mut end = BatchEnd { frames_done: 0, refused: None, close: false };
         for (slot, frame) in prepared.iter().zip(frames) {
-            if output.bytes() >= OUTPUT_BYTES_MAX {
+            if output.bytes() >= output_bytes_max {
                 break;
             }
             let Some(prepared) = slot else { break };
@@ -179,7 +187,7 @@ impl Dispatcher {
             let Some(Prepared::Request { hash: Some(hash), .. }) = slot else { continue };
             let partition = self.map.owners(*hash).partition;
             if let Some(hosted) = &self.partitions[partition.0 as usize] {
-                hosted.lock().store.prefetch(*hash);
+                let _ = (hosted, hash);
             }
         }
     }
@@ -214,15 +222,18 @@ impl Dispatcher {
             Request::Ping => Response::Pong,
             Request::Stats => Response::Stats(self.stats()),
             Request::PeerHello(theirs) => {
-                self.judge_peer(theirs);
-                Response::PeerHello(self.greeting())
+                let ours = self.greeting();
+                self.judge_peer(&ours, theirs);
+                Response::PeerHello(ours)
             }
             Request::Get { .. }
             | Request::Exists { .. }
             | Request::Put { .. }
             | Request::Delete { .. }
             | Request::Add { .. }
-            | Request::Append { .. } => unreachable!("requests with a key have a hash and are answered above"),
+            | Request::Append { .. } => {
+                unreachable!("requests with a key have a hash and are answered above")
+            }
         };
         self.respond(frame, &response, output)
     }
@@ -242,10 +253,10 @@ impl Dispatcher {
         }
     }
 
-    /// Compares another daemon's greeting with this node's own, and stops this process where it is the one to
-    /// give way.
-    pub fn judge_peer(&self, theirs: &PeerHello) {
-        if let greeting::Verdict::GiveWay(why) = greeting::judge(&self.greeting(), theirs) {
+    /// Compares another daemon's greeting with the one that this node sent in the same exchange, and stops this
+    /// process where it is the one to give way.
+    pub fn judge_peer(&self, ours: &PeerHello, theirs: &PeerHello) {
+        if let greeting::Verdict::GiveWay(why) = greeting::judge(ours, theirs) {
             // A full channel means that the process is stopping already.
             let _ = self.stop.try_send(StopReason::Fatal(why));
         }

@@ -56,11 +56,15 @@ impl Dispatcher {
             },
             Request::Put { key, value, condition, token } => {
                 let put = |write: Write<'_>| put(&write, hosted, value, condition);
-                respond(self.write(session, hash, key, token).and_then(put), |done| Response::Version(done.version))
+                respond(self.write(session, hash, key, token).and_then(put), |done| {
+                    Response::Version(done.version)
+                })
             }
             Request::Delete { key, condition, token } => {
                 let delete = |write: Write<'_>| delete(&write, hosted, condition);
-                respond(self.write(session, hash, key, token).and_then(delete), |done| Response::Version(done.version))
+                respond(self.write(session, hash, key, token).and_then(delete), |done| {
+                    Response::Version(done.version)
+                })
             }
             Request::Add { key, delta, token } => {
                 let add = |write: Write<'_>| add(&write, hosted, delta);
@@ -194,9 +198,10 @@ fn refusal_of(error: StoreError) -> Refusal<'static> {
     match error {
         StoreError::OutOfMemory => Refusal::of(Status::OutOfMemory),
         StoreError::Crowded => Refusal::of(Status::Crowded),
-        StoreError::SequenceExhausted => {
-            Refusal::Other(Status::Crowded, "the partition has used up its 2^40 versions: restart the node".into())
-        }
+        StoreError::SequenceExhausted => Refusal::Other(
+            Status::Crowded,
+            "the partition has used up its 2^40 versions: restart the node".into(),
+        ),
     }
 }
 
@@ -248,8 +253,11 @@ fn add(write: &Write<'_>, hosted: &Hosted, delta: i64) -> Result<Outcome, Refusa
         let after = before.checked_add(delta).ok_or(Refusal::of(Status::Overflow))?;
         let mut decimal = [0; DECIMAL_BYTES_MAX];
         let binary = after.to_be_bytes();
-        let bytes =
-            if value_type == ValueType::TEXT { write_decimal(after, &mut decimal) } else { binary.as_slice() };
+        let bytes = if value_type == ValueType::TEXT {
+            write_decimal(after, &mut decimal)
+        } else {
+            binary.as_slice()
+        };
         write.store(inner, NewValue::Inline(ValueRef { value_type, bytes }), after)
     })
 }
@@ -317,7 +325,9 @@ fn append(write: &Write<'_>, hosted: &Hosted, suffix: ValueRef<'_>) -> Result<Ou
         joined = match head {
             None | Some(Head::Short(_)) => return result,
             Some(Head::LongInline(version, old)) => Some((version, write.large([&old, suffix.bytes])?)),
-            Some(Head::LongLarge(version, old)) => Some((version, write.large([old.as_bytes(), suffix.bytes])?)),
+            Some(Head::LongLarge(version, old)) => {
+                Some((version, write.large([old.as_bytes(), suffix.bytes])?))
+            }
         };
     }
     Err(Refusal::Other(Status::Busy, "other writes to this long value keep getting in between".into()))
@@ -363,7 +373,10 @@ mod tests {
         assert!(holds(Condition::IfVersion(one), Some(one)) && !holds(Condition::IfVersion(one), Some(two)));
         assert!(holds(Condition::IfVersion(Version::ABSENT), None));
         assert!(!holds(Condition::IfVersion(one), None));
-        assert_eq!(check_condition(Condition::IfVersion(one), None), Err(Refusal::ConditionFailed(Version::ABSENT)));
+        assert_eq!(
+            check_condition(Condition::IfVersion(one), None),
+            Err(Refusal::ConditionFailed(Version::ABSENT))
+        );
         assert_eq!(check_condition(Condition::IfAbsent, Some(two)), Err(Refusal::ConditionFailed(two)));
     }
 }

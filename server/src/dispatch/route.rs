@@ -13,7 +13,8 @@ impl Dispatcher {
     #[inline]
     pub(crate) fn route(&self, hash: KeyHash, epoch: Epoch) -> Result<&Hosted, NotOwner> {
         let owners = self.map().owners(hash);
-        self.serving(owners.partition, epoch).ok_or(NotOwner { partition: owners.partition, config: owners.config })
+        self.serving(owners.partition, epoch)
+            .ok_or(NotOwner { partition: owners.partition, config: owners.config })
     }
 
     /// Partition `partition`, if this node serves it and `epoch` is new enough; `None` also past the last one.

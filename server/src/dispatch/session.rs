@@ -50,7 +50,10 @@ impl Session {
         dispatcher: &Dispatcher,
     ) -> Result<HelloAnswer, Refusal<'static>> {
         if self.greeted {
-            return Err(Refusal::Other(Status::Malformed, "HELLO was said already on this connection".into()));
+            return Err(Refusal::Other(
+                Status::Malformed,
+                "HELLO was said already on this connection".into(),
+            ));
         }
         if !(hello.version_min..=hello.version_max).contains(&PROTOCOL_VERSION) {
             return Err(Refusal::of(Status::UnknownVersion));
@@ -60,8 +63,11 @@ impl Session {
             return Err(Refusal::Other(Status::WrongCluster, format!("this is cluster {cluster_id}").into()));
         }
         self.greeted = true;
-        self.client =
-            if hello.client_id == ClientId(0) { None } else { Some(dispatcher.clients().greet(hello.client_id)) };
+        self.client = if hello.client_id == ClientId(0) {
+            None
+        } else {
+            Some(dispatcher.clients().greet(hello.client_id))
+        };
         Ok(HelloAnswer {
             version: PROTOCOL_VERSION,
             features: 0,

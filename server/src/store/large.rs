@@ -22,9 +22,18 @@ impl LargeValue {
     /// # Errors
     /// [`OutOfMemory`]: the limit is reached; nothing was allocated.
     pub fn copy_of(bytes: &[u8], memory: &Arc<MemoryAccount>) -> Result<Arc<LargeValue>, OutOfMemory> {
-        let price = allocated_bytes(bytes.len()) + allocated_bytes(size_of::<LargeValue>() + 16);
+        Self::concat(&[bytes], memory)
+    }
+
+    /// Copies `parts`, one behind the other, into a block of its own. Cost and errors as [`LargeValue::copy_of`].
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]: the limit is reached; nothing was allocated.
+    pub fn concat(parts: &[&[u8]], memory: &Arc<MemoryAccount>) -> Result<Arc<LargeValue>, OutOfMemory> {
+        let length = parts.iter().map(|part| part.len()).sum();
+        let price = allocated_bytes(length) + allocated_bytes(size_of::<LargeValue>() + 16);
         let charge = Charge::try_new(Arc::clone(memory), MemoryKind::LargeValues, price)?;
-        Ok(Arc::new(LargeValue { bytes: bytes.into(), _charge: charge }))
+        Ok(Arc::new(LargeValue { bytes: parts.concat().into(), _charge: charge }))
     }
 
     /// The value.
