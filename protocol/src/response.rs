@@ -7,7 +7,7 @@ use crate::cursor::Cursor;
 use crate::error::Malformed;
 use crate::frame;
 use crate::header::{Header, PROTOCOL_VERSION};
-use crate::ids::{Cfg, ClusterId, Epoch, Incarnation, NodeId, PartitionId, RequestId, Version};
+use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, PartitionId, RequestId, Version};
 use crate::limits::{REFUSAL_TEXT_BYTES_MAX, STAT_NAME_BYTES_MAX, STATS_MAX};
 use crate::op::Op;
 use crate::peer::PeerHello;
@@ -444,7 +444,7 @@ fn decode_refusal(status: Status, mut reader: Reader<'_>) -> Result<Refusal<'_>,
         Status::ConditionFailed => Refusal::ConditionFailed(Version(reader.u64()?)),
         Status::NotOwner => Refusal::NotOwner(NotOwner {
             partition: PartitionId(reader.u32()?),
-            config: PartitionConfig { cfg: Cfg::new(reader.u32()?), primary: NodeId(reader.u32()?) },
+            config: PartitionConfig { cfg: reader.cfg()?, primary: NodeId(reader.u32()?) },
         }),
         _ => return Ok(Refusal::Other(status, String::from_utf8_lossy(reader.rest()))),
     };

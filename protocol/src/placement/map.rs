@@ -6,8 +6,6 @@
 
 use std::fmt;
 
-use byteorder::{BigEndian, ByteOrder};
-
 use crate::error::Malformed;
 use crate::ids::{Cfg, ClusterId, Epoch, NodeId, PartitionId};
 use crate::limits::{ADDRESS_BYTES_MAX, NODES_MAX, PARTITIONS_LOG2_MAX};
@@ -194,15 +192,12 @@ impl ClusterMap {
                 std::str::from_utf8(reader.bytes(length)?).map_err(|_| Malformed("map: address"))?;
             nodes.push(Node { id, address: address.to_owned() });
         }
-        let table = reader.bytes(ring.partitions_count() as usize * PARTITION_BYTES)?;
+        let mut table = Reader::new(reader.bytes(ring.partitions_count() as usize * PARTITION_BYTES)?);
         reader.end()?;
-        let partitions = table
-            .chunks_exact(PARTITION_BYTES)
-            .map(|bytes| PartitionConfig {
-                cfg: Cfg::new(BigEndian::read_u32(bytes)),
-                primary: NodeId(BigEndian::read_u32(&bytes[4..])),
-            })
-            .collect();
+        let partitions = ring
+            .partitions()
+            .map(|_| Ok(PartitionConfig { cfg: table.cfg()?, primary: NodeId(table.u32()?) }))
+            .collect::<Result<_, Malformed>>()?;
         ClusterMap::new(cluster_id, epoch, ring, hash_key, nodes, partitions)
     }
 
