@@ -184,7 +184,11 @@ impl ClusterMap {
         let ring = Ring::from_log2(u32::from(reader.u8()?)).ok_or(Malformed("map: partition count"))?;
         reader.reserved_u8()?;
         let nodes_count = usize::from(reader.u16()?);
-        let mut nodes = Vec::with_capacity(nodes_count.min(NODES_MAX));
+        // Nothing is set aside for the announced count: the list grows as nodes are read.
+        if nodes_count == 0 || nodes_count > NODES_MAX {
+            return Err(Malformed("map: node count"));
+        }
+        let mut nodes = Vec::new();
         for _ in 0..nodes_count {
             let id = NodeId(reader.u32()?);
             let length = usize::from(reader.u16()?);
