@@ -446,8 +446,17 @@ fn decode_refusal(status: Status, mut reader: Reader<'_>) -> Result<Refusal<'_>,
             partition: PartitionId(reader.u32()?),
             config: PartitionConfig { cfg: reader.cfg()?, primary: NodeId(reader.u32()?) },
         }),
-        _ => return Ok(Refusal::Other(status, String::from_utf8_lossy(reader.rest()))),
+        _ => {
+            return decode_refusal_text(reader.rest()).map(|text| Refusal::Other(status, Cow::Borrowed(text)));
+        }
     };
     reader.end()?;
     Ok(refusal)
+}
+
+fn decode_refusal_text(bytes: &[u8]) -> Result<&str, Malformed> {
+    if bytes.len() > REFUSAL_TEXT_BYTES_MAX {
+        return Err(Malformed("text of a refusal is too long"));
+    }
+    std::str::from_utf8(bytes).map_err(|_| Malformed("text of a refusal is not UTF-8"))
 }
