@@ -8,10 +8,11 @@ use crate::error::Malformed;
 use crate::frame;
 use crate::header::{Header, PROTOCOL_VERSION};
 use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, PartitionId, RequestId, Version};
-use crate::limits::{REFUSAL_TEXT_BYTES_MAX, STAT_NAME_BYTES_MAX, STATS_MAX};
+use crate::limits::{REFUSAL_TEXT_BYTES_MAX, STAT_NAME_BYTES_MAX, STATS_MAX, VALUE_BYTES_MAX};
 use crate::op::Op;
 use crate::peer::PeerHello;
 use crate::placement::map::{ClusterMap, PartitionConfig};
+use crate::request::Key;
 use crate::status::Status;
 use crate::value::{ValueRef, ValueType};
 use crate::wire::{Reader, put_u8, put_u16, put_u32, put_u64};
@@ -355,15 +356,25 @@ fn read_page_entry<'a>(reader: &mut Reader<'a>) -> Result<PageEntry<'a>, Malform
     };
     let key_bytes = usize::from(reader.u16()?);
     let value_bytes = reader.u32()?;
-    let key = reader.bytes(key_bytes)?;
+    if value_bytes as usize > VALUE_BYTES_MAX {
+        return Err(Malformed("value in a page is too long"));
+    }
+    let key = Key::new(reader.bytes(key_bytes)?).map_err(|_| Malformed("key in a page"))?.as_bytes();
     let value = if left_out { None } else { Some(reader.bytes(value_bytes as usize)?) };
+    if value.is_some_and(|bytes| ValueRef::new(value_type.tag(), bytes).is_err()) {
+        return Err(Malformed("value in a page does not fit its type"));
+    }
     Ok(PageEntry { key, version, value_type, value_bytes, value })
 }
 
 fn decode_found(mut reader: Reader<'_>) -> Result<Response<'_>, Malformed> {
     let version = Version(reader.u64()?);
     let tag = reader.u8()?;
-    let value = ValueRef::new(tag, reader.rest()).map_err(|_| Malformed("value type or length"))?;
+    let bytes = reader.rest();
+    if bytes.len() > VALUE_BYTES_MAX {
+        return Err(Malformed("value is too long"));
+    }
+    let value = ValueRef::new(tag, bytes).map_err(|_| Malformed("value type or length"))?;
     Ok(Response::Found { version, value })
 }
 
@@ -447,7 +458,8 @@ fn decode_refusal(status: Status, mut reader: Reader<'_>) -> Result<Refusal<'_>,
             config: PartitionConfig { cfg: reader.cfg()?, primary: NodeId(reader.u32()?) },
         }),
         _ => {
-            return decode_refusal_text(reader.rest()).map(|text| Refusal::Other(status, Cow::Borrowed(text)));
+            return decode_refusal_text(reader.rest())
+                .map(|text| Refusal::Other(status, Cow::Borrowed(text)));
         }
     };
     reader.end()?;
