@@ -80,7 +80,7 @@ pub enum Refusal<'a> {
     ConditionFailed(Version),
     /// `NOT_OWNER`.
     NotOwner(NotOwner),
-    /// Any other status, with a sentence for people.
+    /// Any other status but `OK`, with a sentence for people.
     Other(Status, Cow<'a, str>),
 }
 
@@ -146,7 +146,7 @@ impl<'a> Refusal<'a> {
         }
     }
 
-    /// A refusal with the status's own sentence.
+    /// A refusal with the status's own sentence; for any status but `OK`, `CONDITION_FAILED` and `NOT_OWNER`.
     #[must_use]
     pub const fn of(status: Status) -> Refusal<'a> {
         Refusal::Other(status, Cow::Borrowed(status.text()))
@@ -270,6 +270,7 @@ impl PageWriter {
 
     /// Appends an entry.
     pub fn push(&mut self, entry: &PageEntry<'_>, out: &mut Vec<u8>) {
+        debug_assert!(entry.value.is_none_or(|value| value.len() == entry.value_bytes as usize));
         put_u64(out, entry.version.0);
         put_u8(out, entry.value_type.tag());
         put_u8(out, if entry.value.is_some() { 0 } else { VALUE_LEFT_OUT });
@@ -443,7 +444,9 @@ fn encode_refusal(refusal: &Refusal<'_>, out: &mut Vec<u8>) {
             put_u32(out, not_owner.config.cfg.get());
             put_u32(out, not_owner.config.primary.0);
         }
-        Refusal::Other(_, text) => {
+        Refusal::Other(status, text) => {
+            // These have bodies of their own: whoever reads the response would not find a text there.
+            debug_assert!(!matches!(status, Status::Ok | Status::ConditionFailed | Status::NotOwner));
             let end = text.floor_char_boundary(REFUSAL_TEXT_BYTES_MAX);
             out.extend_from_slice(&text.as_bytes()[..end]);
         }
