@@ -17,8 +17,9 @@ pub const INLINE_ENTRY_BYTES_MAX: usize = STEP_BYTES_MAX;
 pub const GROUP_SLOTS: usize = 8;
 /// A leaf this big splits instead of growing.
 pub const LEAF_SLOTS_MAX: usize = 512;
-/// A leaf that a split leaves unbalanced, or that cannot be split any more, may still grow to this.
-pub const LEAF_SLOTS_HARD_MAX: usize = 1_024;
+/// A leaf that a split leaves unbalanced, or that cannot be split any more, may still grow to this. No more, so
+/// that a look-up that has to compare every key of a leaf, and a rebuild of it, fit into one step.
+pub const LEAF_SLOTS_HARD_MAX: usize = 560;
 /// Tenths of a leaf's slots that may be in use.
 pub const LOAD_TENTHS_MAX: usize = 9;
 /// Groups that a probe may pass before the leaf is split or grown.
@@ -56,16 +57,18 @@ pub const DEAD_PARTS_IDLE: u64 = 8;
 pub const DEAD_PARTS_SEGMENT: u64 = 16;
 /// Fewer dead bytes than this are left alone, unless memory was refused.
 pub const DEAD_BYTES_MIN: u64 = 1 << 10;
+/// Segments that one step begins to evacuate at most.
+pub const VICTIMS_PER_STEP_MAX: usize = 4;
 /// Segments that one step looks at for one to evacuate.
 pub const VICTIM_WINDOW: usize = 64;
 /// Entries that a write moves at most to pay for compaction.
 pub const WRITE_COMPACTION_SLOTS_MAX: usize = 64;
 /// Bytes of entries that a write moves for each byte it lets die.
 pub const WRITE_COMPACTION_BYTES_FACTOR: usize = 4;
-/// Bytes of entries that a write moves at least once it compacts.
+/// Bytes of entries that a write moves besides.
 pub const WRITE_COMPACTION_BYTES_MIN: usize = 2 << 10;
 
-const _: () = assert!(LEAF_SLOTS_HARD_MAX <= STEP_SLOTS_MAX);
+const _: () = assert!(2 * (LEAF_SLOTS_HARD_MAX * LOAD_TENTHS_MAX / 10) + 2 <= STEP_SLOTS_MAX);
 const _: () = assert!(LEAF_SLOTS_MAX < LEAF_SLOTS_HARD_MAX);
 const _: () = assert!(LEAF_SLOTS_MAX.is_multiple_of(GROUP_SLOTS));
 const _: () = assert!(LEAF_SLOTS_HARD_MAX.is_multiple_of(GROUP_SLOTS));
