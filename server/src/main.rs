@@ -17,13 +17,29 @@ const EXIT_USAGE: u8 = 2;
 fn main() -> ExitCode {
     abort_on_panic();
     start_log();
-    // clap prints its own messages and exits with 2 where the usage is wrong.
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return ExitCode::from(show_usage(&error)),
+    };
     ExitCode::from(match args.command {
         None => run_node(args.node),
         Some(Command::Node(node)) => run_node(node),
         Some(Command::Dev(dev)) => run_dev(&dev),
     })
+}
+
+/// Help and version go out as clap writes them; what is wrong with the usage, in one line.
+fn show_usage(error: &clap::Error) -> u8 {
+    if !error.use_stderr() {
+        return match error.print() {
+            Ok(()) => EXIT_OK,
+            Err(_) => EXIT_FAILED,
+        };
+    }
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let _ = writeln!(io::stderr(), "dhtd: {first}; see dhtd --help");
+    EXIT_USAGE
 }
 
 fn run_node(args: NodeArgs) -> u8 {

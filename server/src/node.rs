@@ -70,16 +70,19 @@ pub fn run(settings: &NodeSettings, announce_ready: impl FnOnce(SocketAddr)) -> 
     process::stop_on_signals(stop.clone()).map_err(NodeError::Signals)?;
     let (listener, bound) = bind(&settings.listen).map_err(NodeError::Bind)?;
     let advertise = advertised_address(settings, bound)?;
+    let known = match &settings.members {
+        Members::Alone => Some(alone(settings, &advertise)?),
+        Members::Listed(members) => Some(member_of(settings, members, &advertise)?),
+        Members::FromStandardInput => None,
+    };
     announce_ready(bound);
-    let map = match &settings.members {
-        Members::Alone => alone(settings, &advertise)?,
-        Members::Listed(members) => member_of(settings, members)?,
-        Members::FromStandardInput => match members_from_input(&stop, &stopped)? {
-            Some(members) => member_of(settings, &members)?,
+    let (map, node) = match known {
+        Some(known) => known,
+        None => match members_from_input(&stop, &stopped)? {
+            Some(members) => member_of(settings, &members, &advertise)?,
             None => return Ok(()),
         },
     };
-    let node = find(&map, &advertise)?;
     warn_of_dangers(settings);
     let server_settings = ServerSettings {
         workers: settings.workers,
@@ -124,27 +127,31 @@ fn advertised_address(settings: &NodeSettings, bound: SocketAddr) -> Result<Stri
     })
 }
 
-fn alone(settings: &NodeSettings, advertise: &str) -> Result<ClusterMap, NodeError> {
-    let map = match settings.hash_key {
-        Some(key) => static_map(&[advertise.to_owned()], settings.ring, key),
-        None => {
-            let mut bytes = [0; 16];
-            getrandom::fill(&mut bytes)
-                .map_err(|error| NodeError::Start(StartError::of("random numbers", &error)))?;
-            single_node_map(advertise, settings.ring, HashKey::from_bytes(bytes))
-        }
-    };
-    map.map_err(NodeError::Plan)
+fn alone(settings: &NodeSettings, advertise: &str) -> Result<(ClusterMap, NodeId), NodeError> {
+    if let Some(key) = settings.hash_key {
+        let map = static_map(&[advertise.to_owned()], settings.ring, key).map_err(NodeError::Plan)?;
+        return find(map, advertise);
+    }
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| NodeError::Start(StartError::of("random numbers", &error)))?;
+    let drawn = HashKey::from_bytes(bytes);
+    find(single_node_map(advertise, settings.ring, drawn).map_err(NodeError::Plan)?, advertise)
 }
 
-fn member_of(settings: &NodeSettings, members: &[String]) -> Result<ClusterMap, NodeError> {
-    static_map(members, settings.ring, settings.hash_key.unwrap_or(HashKey::GUESSABLE))
-        .map_err(NodeError::Plan)
+fn member_of(
+    settings: &NodeSettings,
+    members: &[String],
+    advertise: &str,
+) -> Result<(ClusterMap, NodeId), NodeError> {
+    let hash_key = settings.hash_key.unwrap_or(HashKey::GUESSABLE);
+    find(static_map(members, settings.ring, hash_key).map_err(NodeError::Plan)?, advertise)
 }
 
-fn find(map: &ClusterMap, advertise: &str) -> Result<NodeId, NodeError> {
-    let node = map.nodes().iter().find(|node| node.address == advertise);
-    node.map(|node| node.id).ok_or_else(|| NodeError::NotAMember { advertise: advertise.to_owned() })
+/// The map, and which of its nodes this one is.
+fn find(map: ClusterMap, advertise: &str) -> Result<(ClusterMap, NodeId), NodeError> {
+    let node = map.nodes().iter().find(|node| node.address == advertise).map(|node| node.id);
+    node.map(|node| (map, node)).ok_or_else(|| NodeError::NotAMember { advertise: advertise.to_owned() })
 }
 
 /// Reads the first line of standard input as the list of members, and from then on watches for its end, which

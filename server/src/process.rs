@@ -22,7 +22,8 @@ pub fn default_memory_limit_bytes() -> u64 {
     // Where nothing is known, a limit that hurts nobody.
     const UNKNOWN_BYTES: u64 = 1 << 30;
     let bytes = machine_bytes.into_iter().chain(cgroup_bytes).min().unwrap_or(UNKNOWN_BYTES);
-    (bytes / 100 * MEMORY_LIMIT_DEFAULT_PERCENT).max(MEMORY_LIMIT_BYTES_MIN)
+    // Whole mebibytes, for people's eyes.
+    ((bytes / 100 * MEMORY_LIMIT_DEFAULT_PERCENT) & !((1 << 20) - 1)).max(MEMORY_LIMIT_BYTES_MIN)
 }
 
 /// Whether the system could move this process's memory to a disk.

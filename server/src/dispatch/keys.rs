@@ -3,7 +3,7 @@
 //! Nothing long happens under the lock: a large value is copied before it is taken or after it is let go, and
 //! what a write displaced is dropped after it.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use dht_protocol::ids::Version;
 use dht_protocol::limits::VALUE_BYTES_MAX;
@@ -151,11 +151,18 @@ impl Write<'_> {
         if let Some(decided) = self.admit(&guard) {
             return decided;
         }
-        let (outcome, displaced) = apply(&mut guard)?;
-        self.record(&mut guard, outcome);
+        let done = apply(&mut guard);
+        if let Some((client, token)) = self.writer {
+            let outcome = match &done {
+                Ok((outcome, _)) => *outcome,
+                Err(refusal) => outcome_of(refusal),
+            };
+            let dispatcher = self.dispatcher;
+            guard.dedup.record(client, token, outcome, dispatcher.dedup_budget(), dispatcher.clients());
+        }
+        // Freeing a large value takes long: not under the lock.
         drop(guard);
-        drop(displaced);
-        Ok(outcome)
+        done.map(|(outcome, _displaced)| outcome)
     }
 
     /// The answer of a write that must not be applied (again); `None`: go on.
@@ -163,15 +170,8 @@ impl Write<'_> {
         let (client, token) = self.writer?;
         match inner.dedup.admit(client, token) {
             Admission::New => None,
-            Admission::Replay(outcome) => Some(Ok(outcome)),
+            Admission::Replay(outcome) => Some(replay(outcome)),
             Admission::Unknown => Some(Err(Refusal::of(Status::OutcomeUnknown))),
-        }
-    }
-
-    fn record(&self, inner: &mut MutexGuard<'_, HostedInner>, outcome: Outcome) {
-        if let Some((client, token)) = self.writer {
-            let dispatcher = self.dispatcher;
-            inner.dedup.record(client, token.seq, outcome, dispatcher.dedup_budget(), dispatcher.clients());
         }
     }
 
@@ -191,7 +191,25 @@ impl Write<'_> {
 }
 
 fn finished(written: Written, number: i64) -> (Outcome, Option<Arc<LargeValue>>) {
-    (Outcome { version: written.version, number }, written.displaced)
+    (Outcome { status: Status::Ok, version: written.version, number }, written.displaced)
+}
+
+/// What is remembered of a refused write.
+fn outcome_of(refusal: &Refusal<'_>) -> Outcome {
+    let version = match refusal {
+        Refusal::ConditionFailed(version) => *version,
+        Refusal::NotOwner(_) | Refusal::Other(..) => Version::ABSENT,
+    };
+    Outcome { status: refusal.status(), version, number: 0 }
+}
+
+/// The answer that was given before.
+fn replay(outcome: Outcome) -> Result<Outcome, Refusal<'static>> {
+    match outcome.status {
+        Status::Ok => Ok(outcome),
+        Status::ConditionFailed => Err(Refusal::ConditionFailed(outcome.version)),
+        status => Err(Refusal::of(status)),
+    }
 }
 
 fn refusal_of(error: StoreError) -> Refusal<'static> {
@@ -237,7 +255,10 @@ fn put(
 fn delete(write: &Write<'_>, hosted: &Hosted, condition: Condition) -> Result<Outcome, Refusal<'static>> {
     write.run(hosted, |inner| {
         if condition != Condition::Always {
-            check_condition(condition, write.get(inner).map(|found| found.version))?;
+            let current = write.get(inner).map(|found| found.version);
+            // There is nothing to remove where there is no entry, whichever version was expected.
+            current.ok_or(Refusal::ConditionFailed(Version::ABSENT))?;
+            check_condition(condition, current)?;
         }
         let written = inner.store.delete(write.hash, write.key.as_bytes());
         written.map(|written| finished(written, 0)).ok_or(Refusal::of(Status::NotFound))

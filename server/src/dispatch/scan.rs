@@ -38,17 +38,11 @@ impl Dispatcher {
     }
 
     fn check_scan(&self, frame: &Frame<'_>, scan: &Scan<'_>) -> Result<(), Refusal<'static>> {
-        let malformed = |text: &'static str| Refusal::Other(Status::Malformed, text.into());
-        let ring = self.map().ring();
         for (at, partition) in scan.partitions.iter().enumerate() {
-            let config = self.map().partition(partition).ok_or_else(|| malformed("no such partition"))?;
-            if at > 0 {
-                continue;
-            }
-            if scan.cursor < ring.cursor_start(partition) || scan.cursor >= ring.cursor_end(partition) {
-                return Err(malformed("the cursor lies outside the first partition"));
-            }
-            if self.serving(partition, frame.header.epoch).is_none() {
+            let Some(config) = self.map().partition(partition) else {
+                return Err(Refusal::Other(Status::Malformed, "no such partition".into()));
+            };
+            if at == 0 && self.serving(partition, frame.header.epoch).is_none() {
                 return Err(Refusal::NotOwner(NotOwner { partition, config }));
             }
         }
@@ -67,9 +61,8 @@ impl Dispatcher {
         let mut partitions_done = 0;
         let mut cursor = scan.cursor;
         for partition in scan.partitions.iter() {
-            if partitions_done > 0 {
-                cursor = ring.cursor_start(partition);
-            }
+            let start = ring.cursor_start(partition);
+            cursor = if partitions_done == 0 { cursor.max(start) } else { start };
             let Some(hosted) = self.serving(partition, frame.header.epoch) else { break };
             let end = ring.cursor_end(partition);
             while cursor < end && !left.is_used_up() {

@@ -1,6 +1,10 @@
 //! The outcomes of a partition's recent writes, so that a second arrival of a write gets the first one's answer
 //! and is not applied again.
 //!
+//! Remembered are the writes with an effect, and of those without one the ones that came as a retry: an earlier
+//! copy of such a write may still be under way, and must not be applied after its client was told that nothing
+//! happened. (Where the first copy to arrive is refused, a later one may well succeed: it is applied once.)
+//!
 //! A record is kept until its client's floor has passed it. Each write to the partition looks at a few records
 //! and drops those that may go, and housekeeping does the same for partitions at rest, so their number follows
 //! the writes in flight, not clients × partitions. Where clients vanish without raising their floor, a byte
@@ -14,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dht_protocol::ids::Version;
 use dht_protocol::request::WriteToken;
+use dht_protocol::status::Status;
 
 use crate::memory::{MemoryAccount, MemoryKind};
 use crate::replication::clients::{ClientState, ClientTable};
@@ -23,10 +28,12 @@ const SWEEP_RECORDS: usize = 4;
 /// Records for which room is made at a time.
 const GROW_RECORDS: usize = 4;
 
-/// What a write with effect came to: all that its answer says.
+/// What a write came to: all that its answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The write's version.
+    /// `OK`, or why the write had no effect.
+    pub status: Status,
+    /// The write's version; with `CONDITION_FAILED`, the entry's.
     pub version: Version,
     /// The counter after an `ADD`, the length after an `APPEND`, else 0.
     pub number: i64,
@@ -35,7 +42,7 @@ pub struct Outcome {
 /// Whether a write may be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It has not been applied: go on, then [`Dedup::record`] it if it had an effect.
+    /// It has not been applied: go on, then [`Dedup::record`] what it came to.
     New,
     /// It was applied before: answer with this.
     Replay(Outcome),
@@ -84,15 +91,21 @@ impl Dedup {
         Admission::New
     }
 
-    /// Remembers what an admitted write came to.
+    /// Remembers what an admitted write came to, where that is needed.
     pub fn record(
         &mut self,
         client: &Arc<ClientState>,
-        seq: u64,
+        token: WriteToken,
         outcome: Outcome,
         budget: &DedupBudget,
         clients: &ClientTable,
     ) {
+        // A client that is told to try again does so under the same number: that answer is not to be repeated.
+        let matters = outcome.status == Status::Ok || (token.retry && !outcome.status.may_retry());
+        if !matters {
+            return;
+        }
+        let seq = token.seq;
         self.sweep(SWEEP_RECORDS);
         if self.records.len() == self.records.capacity() && !self.make_room(budget, clients) {
             // Not even one record fits: this very outcome is forgotten.
@@ -233,14 +246,14 @@ mod tests {
     }
 
     fn outcome(number: u64) -> Outcome {
-        Outcome { version: Version(number), number: 0 }
+        Outcome { status: Status::Ok, version: Version(number), number: 0 }
     }
 
     impl Node {
         fn write(&mut self, client: &Arc<ClientState>, seq: u64, floor: u64) -> Admission {
             let admission = self.dedup.admit(client, token(seq, floor));
             if admission == Admission::New {
-                self.dedup.record(client, seq, outcome(seq), &self.budget, &self.clients);
+                self.dedup.record(client, token(seq, floor), outcome(seq), &self.budget, &self.clients);
             }
             admission
         }
@@ -263,6 +276,25 @@ mod tests {
         node.write(&client, 1, 1);
         node.write(&client, 2, 2);
         assert_eq!(node.write(&client, 1, 1), Admission::Unknown);
+    }
+
+    #[test]
+    fn a_refusal_of_a_retry_stands_for_its_earlier_copies_too() {
+        let mut node = node(100);
+        let client = node.clients.greet(ClientId(1));
+        let failed = Outcome { status: Status::ConditionFailed, version: Version(9), number: 0 };
+        let busy = Outcome { status: Status::Busy, version: Version::ABSENT, number: 0 };
+        let (first, retry) = (token(1, 1), WriteToken { retry: true, ..token(1, 1) });
+        node.dedup.record(&client, first, failed, &node.budget, &node.clients);
+        assert_eq!(
+            node.dedup.admit(&client, retry),
+            Admission::New,
+            "the first copy was refused, a retry may succeed"
+        );
+        node.dedup.record(&client, retry, busy, &node.budget, &node.clients);
+        assert_eq!(node.dedup.admit(&client, retry), Admission::New, "it was told to try again");
+        node.dedup.record(&client, retry, failed, &node.budget, &node.clients);
+        assert_eq!(node.dedup.admit(&client, first), Admission::Replay(failed), "the late first copy");
     }
 
     #[test]
