@@ -13,5 +13,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod binaries;
+pub mod cluster;
+pub mod daemon;
 pub mod linearizability;
+pub mod process;
+pub mod program;
 pub mod random;
+pub mod wait;
