@@ -68,7 +68,8 @@ impl NodeError {
 pub fn run(settings: &NodeSettings, announce_ready: impl FnOnce(SocketAddr)) -> Result<(), NodeError> {
     let (stop, stopped) = bounded(1);
     process::stop_on_signals(stop.clone()).map_err(NodeError::Signals)?;
-    let (listener, bound) = bind(&settings.listen).map_err(NodeError::Bind)?;
+    let listener = bind(&settings.listen).map_err(NodeError::Bind)?;
+    let bound = listener.address();
     let advertise = advertised_address(settings, bound)?;
     let known = match &settings.members {
         Members::Alone => Some(alone(settings, &advertise)?),

@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use dht_protocol::ids::{Cfg, Incarnation, NodeId};
 use dht_protocol::placement::map::ClusterMap;
-use mio::net::TcpListener;
 
 use crate::control::StopReason;
 use crate::dispatch::{Dispatcher, Identity};
 use crate::housekeeping::Housekeeping;
 use crate::memory::MemoryAccount;
 use crate::metrics::WorkerMetrics;
-use crate::net::{Acceptor, Greeter, Worker};
+use crate::net::{Acceptor, Greeter, Listener, Worker};
 
 /// What a daemon needs besides a listener and a map.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +50,7 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub fn start(
-        listener: TcpListener,
+        listener: Listener,
         map: Arc<ClusterMap>,
         node: NodeId,
         settings: &ServerSettings,

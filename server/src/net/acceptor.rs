@@ -10,6 +10,7 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
+use super::listener::Listener;
 use super::waker::{WAKE, Waker};
 use super::worker::WorkerHandle;
 use crate::limits::ACCEPT_RETRY_MS;
@@ -29,7 +30,8 @@ impl Acceptor {
     ///
     /// # Errors
     /// When the system gives no poll, or no thread.
-    pub fn start(mut listener: TcpListener, workers: Vec<WorkerHandle>) -> io::Result<Acceptor> {
+    pub fn start(listener: Listener, workers: Vec<WorkerHandle>) -> io::Result<Acceptor> {
+        let mut listener = listener.socket;
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Waker::new(poll.registry())?;

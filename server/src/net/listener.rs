@@ -30,11 +30,26 @@ pub enum BindError {
     },
 }
 
-/// Listens on `address` (`HOST:PORT`; port 0: any free one) and answers with the address in fact bound.
+/// A bound port; connections queue up in the system until a server takes it over.
+#[derive(Debug)]
+pub struct Listener {
+    pub(super) socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// The address in fact bound.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Listens on `address` (`HOST:PORT`; port 0: any free one).
 ///
 /// # Errors
 /// [`BindError`]; each says what to do.
-pub fn bind(address: &str) -> Result<(TcpListener, SocketAddr), BindError> {
+pub fn bind(address: &str) -> Result<Listener, BindError> {
     let resolve_error = |error| BindError::Resolve { address: address.to_owned(), error };
     let no_address = || resolve_error(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
     let resolved = address.to_socket_addrs().map_err(resolve_error)?.next().ok_or_else(no_address)?;
@@ -45,9 +60,9 @@ pub fn bind(address: &str) -> Result<(TcpListener, SocketAddr), BindError> {
             _ => BindError::Bind { address, error },
         }
     };
-    let listener = TcpListener::bind(resolved).map_err(bind_error)?;
-    let bound = listener.local_addr().map_err(bind_error)?;
-    Ok((listener, bound))
+    let socket = TcpListener::bind(resolved).map_err(bind_error)?;
+    let address = socket.local_addr().map_err(bind_error)?;
+    Ok(Listener { socket, address })
 }
 
 impl fmt::Display for BindError {
@@ -68,3 +83,22 @@ impl fmt::Display for BindError {
 }
 
 impl std::error::Error for BindError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_named_with_a_remedy() {
+        let first = bind("127.0.0.1:0").unwrap();
+        let taken = first.address().to_string();
+        let error = bind(&taken).unwrap_err().to_string();
+        assert!(error.contains(&taken) && error.contains("in use") && error.contains("--listen"), "{error}");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_named() {
+        let error = bind("nonsense").unwrap_err();
+        assert!(matches!(error, BindError::Resolve { .. }), "{error}");
+    }
+}

@@ -12,5 +12,5 @@ mod worker;
 
 pub use acceptor::Acceptor;
 pub use greeter::Greeter;
-pub use listener::{BindError, bind};
+pub use listener::{BindError, Listener, bind};
 pub use worker::{Worker, WorkerHandle};
