@@ -5,12 +5,12 @@
 //!
 //!   segment 0 │ entry │ entry │ dead │ entry │ … │   sealed: room given back
 //!   segment 1 │ an entry bigger than a segment   │   sealed: one entry of its own
-//!   segment 2 │ entry │ dead │ …      ┆ room     │   tail: grows in small steps up to 32 KiB
+//!   segment 2 │ entry │ dead │ …      ┆ room     │   tail: grows in small steps until it is full
 //!   segment 3 (free, names the next free one)
 //! ```
 //!
-//! The tail grows by a sixteenth of the arena at a time (128 bytes at least), so that a tiny partition costs
-//! little and a big one rarely moves its tail. A segment that is all dead is freed at once; one that is partly
+//! The tail grows by a sixteenth of the arena at a time (128 bytes at least) and is full at an eighth of it (from
+//! 2 to 32 KiB), so that a tiny partition costs little and a big one rarely moves its tail. A segment that is all dead is freed at once; one that is partly
 //! dead is evacuated by compaction (`compact.rs`): its live entries are appended to the tail, each old copy dies,
 //! and so the last one frees the segment.
 //!
@@ -29,8 +29,8 @@ use super::chunked::Chunked;
 use super::entry::{self, Entry};
 use super::heap::{self, Limit};
 use super::limits::{
-    DEAD_PARTS_SEGMENT, SEGMENT_BYTES_MAX, SEGMENT_GROWTH_BYTES_MIN, SEGMENT_GROWTH_PARTS, SEGMENTS_MAX,
-    UNIT_BYTES, VICTIM_WINDOW,
+    DEAD_PARTS_SEGMENT, SEGMENT_BYTES_MAX, SEGMENT_FULL_BYTES_MIN, SEGMENT_FULL_PARTS,
+    SEGMENT_GROWTH_BYTES_MIN, SEGMENT_GROWTH_PARTS, SEGMENTS_MAX, UNIT_BYTES, VICTIM_WINDOW,
 };
 use crate::memory::{Charge, MemoryAccount, MemoryKind, OutOfMemory};
 
@@ -148,7 +148,7 @@ impl Arena {
         };
         let tail = &self.segments[tail as usize].bytes;
         let needed = tail.len() + extent_bytes;
-        let grows = tail.capacity() < needed && needed <= SEGMENT_BYTES_MAX;
+        let grows = tail.capacity() < needed && needed <= self.full_segment_bytes();
         extent_bytes + if grows { tail.len() } else { 0 }
     }
 
@@ -208,6 +208,11 @@ impl Arena {
         }
     }
 
+    /// Length at which the tail is sealed.
+    fn full_segment_bytes(&self) -> usize {
+        (self.used_bytes as usize / SEGMENT_FULL_PARTS).clamp(SEGMENT_FULL_BYTES_MIN, SEGMENT_BYTES_MAX)
+    }
+
     /// A segment with room for `extent_bytes` at its end.
     fn make_room(&mut self, extent_bytes: usize, limit: Limit) -> Result<u32, OutOfMemory> {
         if extent_bytes > SEGMENT_BYTES_MAX {
@@ -215,14 +220,15 @@ impl Arena {
         }
         let step = (self.used_bytes as usize / SEGMENT_GROWTH_PARTS)
             .clamp(SEGMENT_GROWTH_BYTES_MIN, SEGMENT_BYTES_MAX);
+        let full = self.full_segment_bytes();
         if let Some(tail) = self.tail {
             let bytes = &mut self.segments[tail as usize].bytes;
             let needed = bytes.len() + extent_bytes;
             if needed <= bytes.capacity() {
                 return Ok(tail);
             }
-            if needed <= SEGMENT_BYTES_MAX {
-                let capacity = needed.max(bytes.capacity() + step).min(SEGMENT_BYTES_MAX);
+            if needed <= full {
+                let capacity = needed.max(bytes.capacity() + step).min(full);
                 heap::grow(bytes, fill_block(capacity), &mut self.charge, limit)?;
                 return Ok(tail);
             }

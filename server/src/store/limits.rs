@@ -38,6 +38,11 @@ pub const BLOCK_LEAVES_MAX: usize = 256;
 pub const UNIT_BYTES: usize = 2;
 /// Biggest segment, unless it holds a single entry that is bigger.
 pub const SEGMENT_BYTES_MAX: usize = 32 << 10;
+/// The last segment is full at one part in this many of the arena. (One big segment that grew with its partition
+/// left a hole wherever it had been: measured at 18 bytes an entry of resident memory that nobody accounts for.)
+pub const SEGMENT_FULL_PARTS: usize = 8;
+/// It is not full below this.
+pub const SEGMENT_FULL_BYTES_MIN: usize = 2 << 10;
 /// Smallest step by which the last segment grows.
 pub const SEGMENT_GROWTH_BYTES_MIN: usize = 128;
 /// The last segment grows by one part in this many.

@@ -21,7 +21,8 @@ use crate::memory::MemoryAccount;
 /// Highest sequence number of a put: past it are numbers for as many deletes as 32 bits can name entries.
 const PUT_SEQ_MAX: u64 = Version::SEQ_MAX - (1 << u32::BITS);
 
-/// One arc of the ring with what it holds. Whoever calls holds its lock; every function is one bounded step.
+/// One arc of the ring with what it holds. Whoever calls holds its lock; every function is one bounded step. A hash
+/// given to it is the key's, under the partition's hash key, and lies on this arc.
 #[derive(Debug)]
 pub struct Partition {
     id: PartitionId,
@@ -115,5 +116,106 @@ impl Partition {
     /// When one does not hold.
     pub fn check_invariants(&self) {
         self.table.check_invariants();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dht_protocol::value::{ValueRef, ValueType};
+
+    use super::*;
+    use crate::store::{LargeValue, StoredValue};
+
+    const HASH_KEY: HashKey = HashKey::GUESSABLE;
+
+    fn inline(bytes: &[u8]) -> NewValue<'_> {
+        NewValue::Inline(ValueRef { value_type: ValueType::TEXT, bytes })
+    }
+
+    #[test]
+    fn an_empty_partition_costs_little() {
+        fn is_send<T: Send>() {}
+        is_send::<Partition>();
+        assert!(size_of::<Partition>() <= 448, "{}", size_of::<Partition>());
+        let memory = MemoryAccount::new(0);
+        let ring = Ring::new(16).unwrap();
+        let mut partition = Partition::new(PartitionId(15), ring, HASH_KEY, Cfg::new(7), Arc::clone(&memory));
+        partition.check_invariants();
+        assert!(!partition.maintain().more);
+        let page = PageBounds { entries_max: 10, bytes_max: 1_000 };
+        let step = partition.scan_step(Cursor::START, page, b"", &mut |_| unreachable!("nothing is there"));
+        assert_eq!(step.next, ring.cursor_end(PartitionId(15)));
+        let key = (0..)
+            .map(|i: u32| i.to_string())
+            .find(|key| ring.partition_of(HASH_KEY.hash(key.as_bytes())) == PartitionId(15));
+        let key = key.unwrap().into_bytes();
+        let refused = partition.put(HASH_KEY.hash(&key), &key, inline(b"value")).err();
+        assert_eq!((refused, memory.used_bytes()), (Some(StoreError::OutOfMemory), 0));
+        assert!(partition.get(HASH_KEY.hash(&key), &key).is_none());
+        assert!(partition.delete(HASH_KEY.hash(&key), &key).is_none());
+    }
+
+    #[test]
+    fn writes_are_numbered_and_partitions_tile_a_scan() {
+        let memory = MemoryAccount::new(u64::MAX);
+        let ring = Ring::new(16).unwrap();
+        let new = |id| Partition::new(id, ring, HASH_KEY, Cfg::new(7), Arc::clone(&memory));
+        let mut partitions: Vec<_> = ring.partitions().map(new).collect();
+        let mut seqs = [0; 16];
+        for number in 0..20_000u32 {
+            let key = (number % 15_000).to_string().into_bytes();
+            let hash = HASH_KEY.hash(&key);
+            let place = ring.partition_of(hash).0 as usize;
+            let written = partitions[place].put(hash, &key, inline(&key)).unwrap();
+            seqs[place] += 1;
+            assert_eq!(written.version, Version::new(Cfg::new(7), seqs[place]));
+            assert_eq!(partitions[place].get(hash, &key).unwrap().version, written.version);
+        }
+        let page = PageBounds { entries_max: 100, bytes_max: 1_000 };
+        let (mut found, mut cursor) = (0, Cursor::START);
+        for partition in &mut partitions {
+            partition.check_invariants();
+            assert_eq!(cursor, ring.cursor_start(partition.id()));
+            while cursor < ring.cursor_end(partition.id()) {
+                cursor = partition.scan_step(cursor, page, b"", &mut |_| found += 1).next;
+            }
+        }
+        assert_eq!((found, cursor), (15_000, Cursor::END));
+        drop(partitions);
+        assert_eq!(memory.used_bytes(), 0);
+    }
+
+    #[test]
+    fn a_large_value_outlives_its_entry_in_a_readers_hand() {
+        let memory = MemoryAccount::new(1 << 20);
+        let ring = Ring::new(16).unwrap();
+        let hash = HASH_KEY.hash(b"key");
+        let id = ring.partition_of(hash);
+        let mut partition = Partition::new(id, ring, HASH_KEY, Cfg::new(7), Arc::clone(&memory));
+        let large = LargeValue::copy_of(&[1; 200_000], &memory).unwrap();
+        partition.put(hash, b"key", NewValue::Large(ValueType::BYTES, large)).unwrap();
+        let found = partition.get(hash, b"key").unwrap();
+        let StoredValue::Large(held) = found.value else { panic!("not large") };
+        let held = Arc::clone(held);
+        let written = partition.put(hash, b"key", inline(b"small")).unwrap();
+        assert!(Arc::ptr_eq(&written.displaced.unwrap(), &held));
+        drop(partition);
+        assert!(memory.used_bytes() > 200_000, "what a reader holds is still charged");
+        assert_eq!(held.as_bytes(), [1; 200_000]);
+        drop(held);
+        assert_eq!(memory.used_bytes(), 0);
+    }
+
+    #[test]
+    fn a_delete_is_possible_when_puts_have_used_up_their_numbers() {
+        let hash = HASH_KEY.hash(b"key");
+        let ring = Ring::new(16).unwrap();
+        let id = ring.partition_of(hash);
+        let mut partition = Partition::new(id, ring, HASH_KEY, Cfg::new(7), MemoryAccount::new(1 << 20));
+        partition.seq = PUT_SEQ_MAX - 1;
+        partition.put(hash, b"key", inline(b"last")).unwrap();
+        let refused = partition.put(hash, b"key", inline(b"one more")).err();
+        assert_eq!(refused, Some(StoreError::SequenceExhausted));
+        assert_eq!(partition.delete(hash, b"key").unwrap().version.seq(), PUT_SEQ_MAX + 1);
     }
 }
