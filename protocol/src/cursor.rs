@@ -51,7 +51,8 @@ impl Cursor {
         if self.0 < Self::END.0 { Some(KeyHash(self.0 << (u64::BITS - CURSOR_BITS))) } else { None }
     }
 
-    /// Where partition `partition` of 2^`partitions_log2` begins.
+    /// Where partition `partition` of 2^`partitions_log2` begins. A number that a peer sent must be below
+    /// 2^`partitions_log2`: check it first.
     #[must_use]
     pub const fn partition_start(partition: PartitionId, partitions_log2: u32) -> Cursor {
         Cursor((partition.0 as u64) << (CURSOR_BITS - partitions_log2))

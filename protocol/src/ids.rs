@@ -52,6 +52,12 @@ impl Cfg {
         Cfg(number & Self::MAX.0)
     }
 
+    /// A configuration number from a number that a peer sent; `None` past [`Cfg::MAX`].
+    #[must_use]
+    pub const fn from_wire(number: u32) -> Option<Cfg> {
+        if number <= Self::MAX.0 { Some(Cfg(number)) } else { None }
+    }
+
     /// The number itself.
     #[must_use]
     pub const fn get(self) -> u32 {
@@ -126,5 +132,11 @@ mod tests {
         assert_eq!(version.0, 0xABCD_EF00_0000_0007);
         assert_eq!((version.cfg(), version.seq()), (Cfg::new(0xABCDEF), 7));
         assert!(Version::new(Cfg::new(2), 0) > Version::new(Cfg::new(1), Version::SEQ_MAX));
+    }
+
+    #[test]
+    fn a_configuration_number_of_more_than_24_bits_is_refused_not_cut() {
+        assert_eq!(Cfg::from_wire(0x00FF_FFFF), Some(Cfg::MAX));
+        assert_eq!(Cfg::from_wire(0x0100_0000), None);
     }
 }

@@ -62,9 +62,10 @@ pub struct Hello {
 pub struct Scan<'a> {
     /// Where in the first partition to begin.
     pub cursor: Cursor,
-    /// Most entries in the page, 1..=`SCAN_PAGE_ENTRIES_MAX`; more only when they share the last cursor step.
+    /// Most entries in the page, from 1; the server takes a number above `SCAN_PAGE_ENTRIES_MAX` for that one.
+    /// A page has more only when they share the last cursor step.
     pub entries_max: u32,
-    /// Only keys that begin with this.
+    /// Only keys that begin with this: 0..=`KEY_BYTES_MAX` bytes.
     pub prefix: &'a [u8],
     /// 1..=`SCAN_PARTITIONS_MAX` partitions.
     pub partitions: PartitionList<'a>,
@@ -418,6 +419,7 @@ fn decode_append(mut reader: Reader<'_>, header_flags: u16) -> Result<Request<'_
 
 /// cursor 8, entries 4, partitions 2, prefix length 2, partitions 4 each, prefix
 fn encode_scan(scan: &Scan<'_>, out: &mut Vec<u8>) {
+    debug_assert!(scan.partitions.len() <= SCAN_PARTITIONS_MAX && scan.prefix.len() <= KEY_BYTES_MAX);
     put_u64(out, scan.cursor.get());
     put_u32(out, scan.entries_max);
     put_u16(out, scan.partitions.len() as u16);

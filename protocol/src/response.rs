@@ -7,11 +7,12 @@ use crate::cursor::Cursor;
 use crate::error::Malformed;
 use crate::frame;
 use crate::header::{Header, PROTOCOL_VERSION};
-use crate::ids::{Cfg, ClusterId, Epoch, Incarnation, NodeId, PartitionId, RequestId, Version};
-use crate::limits::{REFUSAL_TEXT_BYTES_MAX, STAT_NAME_BYTES_MAX, STATS_MAX};
+use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, PartitionId, RequestId, Version};
+use crate::limits::{REFUSAL_TEXT_BYTES_MAX, STAT_NAME_BYTES_MAX, STATS_MAX, VALUE_BYTES_MAX};
 use crate::op::Op;
 use crate::peer::PeerHello;
 use crate::placement::map::{ClusterMap, PartitionConfig};
+use crate::request::Key;
 use crate::status::Status;
 use crate::value::{ValueRef, ValueType};
 use crate::wire::{Reader, put_u8, put_u16, put_u32, put_u64};
@@ -79,7 +80,7 @@ pub enum Refusal<'a> {
     ConditionFailed(Version),
     /// `NOT_OWNER`.
     NotOwner(NotOwner),
-    /// Any other status, with a sentence for people.
+    /// Any other status but `OK`, with a sentence for people.
     Other(Status, Cow<'a, str>),
 }
 
@@ -145,7 +146,7 @@ impl<'a> Refusal<'a> {
         }
     }
 
-    /// A refusal with the status's own sentence.
+    /// A refusal with the status's own sentence; for any status but `OK`, `CONDITION_FAILED` and `NOT_OWNER`.
     #[must_use]
     pub const fn of(status: Status) -> Refusal<'a> {
         Refusal::Other(status, Cow::Borrowed(status.text()))
@@ -269,6 +270,7 @@ impl PageWriter {
 
     /// Appends an entry.
     pub fn push(&mut self, entry: &PageEntry<'_>, out: &mut Vec<u8>) {
+        debug_assert!(entry.value.is_none_or(|value| value.len() == entry.value_bytes as usize));
         put_u64(out, entry.version.0);
         put_u8(out, entry.value_type.tag());
         put_u8(out, if entry.value.is_some() { 0 } else { VALUE_LEFT_OUT });
@@ -355,15 +357,25 @@ fn read_page_entry<'a>(reader: &mut Reader<'a>) -> Result<PageEntry<'a>, Malform
     };
     let key_bytes = usize::from(reader.u16()?);
     let value_bytes = reader.u32()?;
-    let key = reader.bytes(key_bytes)?;
+    if value_bytes as usize > VALUE_BYTES_MAX {
+        return Err(Malformed("value in a page is too long"));
+    }
+    let key = Key::new(reader.bytes(key_bytes)?).map_err(|_| Malformed("key in a page"))?.as_bytes();
     let value = if left_out { None } else { Some(reader.bytes(value_bytes as usize)?) };
+    if value.is_some_and(|bytes| ValueRef::new(value_type.tag(), bytes).is_err()) {
+        return Err(Malformed("value in a page does not fit its type"));
+    }
     Ok(PageEntry { key, version, value_type, value_bytes, value })
 }
 
 fn decode_found(mut reader: Reader<'_>) -> Result<Response<'_>, Malformed> {
     let version = Version(reader.u64()?);
     let tag = reader.u8()?;
-    let value = ValueRef::new(tag, reader.rest()).map_err(|_| Malformed("value type or length"))?;
+    let bytes = reader.rest();
+    if bytes.len() > VALUE_BYTES_MAX {
+        return Err(Malformed("value is too long"));
+    }
+    let value = ValueRef::new(tag, bytes).map_err(|_| Malformed("value type or length"))?;
     Ok(Response::Found { version, value })
 }
 
@@ -432,7 +444,9 @@ fn encode_refusal(refusal: &Refusal<'_>, out: &mut Vec<u8>) {
             put_u32(out, not_owner.config.cfg.get());
             put_u32(out, not_owner.config.primary.0);
         }
-        Refusal::Other(_, text) => {
+        Refusal::Other(status, text) => {
+            // These have bodies of their own: whoever reads the response would not find a text there.
+            debug_assert!(!matches!(status, Status::Ok | Status::ConditionFailed | Status::NotOwner));
             let end = text.floor_char_boundary(REFUSAL_TEXT_BYTES_MAX);
             out.extend_from_slice(&text.as_bytes()[..end]);
         }
@@ -444,10 +458,20 @@ fn decode_refusal(status: Status, mut reader: Reader<'_>) -> Result<Refusal<'_>,
         Status::ConditionFailed => Refusal::ConditionFailed(Version(reader.u64()?)),
         Status::NotOwner => Refusal::NotOwner(NotOwner {
             partition: PartitionId(reader.u32()?),
-            config: PartitionConfig { cfg: Cfg::new(reader.u32()?), primary: NodeId(reader.u32()?) },
+            config: PartitionConfig { cfg: reader.cfg()?, primary: NodeId(reader.u32()?) },
         }),
-        _ => return Ok(Refusal::Other(status, String::from_utf8_lossy(reader.rest()))),
+        _ => {
+            return decode_refusal_text(reader.rest())
+                .map(|text| Refusal::Other(status, Cow::Borrowed(text)));
+        }
     };
     reader.end()?;
     Ok(refusal)
+}
+
+fn decode_refusal_text(bytes: &[u8]) -> Result<&str, Malformed> {
+    if bytes.len() > REFUSAL_TEXT_BYTES_MAX {
+        return Err(Malformed("text of a refusal is too long"));
+    }
+    std::str::from_utf8(bytes).map_err(|_| Malformed("text of a refusal is not UTF-8"))
 }

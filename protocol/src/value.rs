@@ -114,10 +114,17 @@ impl<'a> ValueRef<'a> {
     }
 }
 
+/// Longest canonical decimal of a signed 64-bit number, bytes: `-9223372036854775808`.
+const COUNTER_TEXT_BYTES_MAX: usize = 20;
+
 /// Reads a signed 64-bit number written the one canonical way: no sign but a leading `-`, no leading zeros, no
 /// `-0`.
 #[must_use]
 pub fn parse_canonical_decimal(text: &[u8]) -> Option<i64> {
+    // `ADD` asks this under a partition's lock, and a text may have 16 MiB.
+    if text.len() > COUNTER_TEXT_BYTES_MAX {
+        return None;
+    }
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let canonical = match digits {
         [b'0'] => digits.len() == text.len(),
@@ -165,6 +172,8 @@ mod tests {
             ("9223372036854775807", Some(i64::MAX)),
             ("-9223372036854775808", Some(i64::MIN)),
             ("9223372036854775808", None),
+            ("-9223372036854775809", None),
+            ("111111111111111111111", None),
             ("", None),
             ("-", None),
             ("-0", None),

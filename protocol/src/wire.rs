@@ -3,6 +3,7 @@
 use byteorder::{BigEndian, ByteOrder};
 
 use crate::error::Malformed;
+use crate::ids::Cfg;
 
 /// Reads fields from the front of a body; every method fails when the body ends early.
 pub(crate) struct Reader<'a> {
@@ -46,6 +47,11 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn u128(&mut self) -> Result<u128, Malformed> {
         self.bytes(16).map(BigEndian::read_u128)
+    }
+
+    /// A configuration number: 4 bytes, the first of them 0.
+    pub(crate) fn cfg(&mut self) -> Result<Cfg, Malformed> {
+        Cfg::from_wire(self.u32()?).ok_or(Malformed("configuration number of more than 24 bits"))
     }
 
     /// A byte that must be 0 until a later version gives it a meaning.

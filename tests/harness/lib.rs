@@ -1,1 +1,23 @@
-//! stub
+//! What the end-to-end tests share: a checker of histories, and the means to start daemons, run the command
+//! line and wait for something without sleeping a fixed time.
+//!
+//! ```text
+//! linearizability/  histories recorded from many threads, and whether they could have come from one register
+//! binaries          builds dhtd, dht and dht-bench once and finds them
+//! process           a child process whose output is kept for the report of a failure
+//! daemon, cluster   dhtd alone, and several as a static cluster
+//! program           runs dht or dht-bench to its end, under a deadline
+//! wait              polls a condition under a deadline
+//! random            seeded numbers, so that a failing run can be repeated
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod binaries;
+pub mod cluster;
+pub mod daemon;
+pub mod linearizability;
+pub mod process;
+pub mod program;
+pub mod random;
+pub mod wait;

@@ -1,1 +1,16 @@
-fn main() {}
+//! End-to-end tests: real daemons and programs, started as processes, on ports that the system chooses.
+//!
+//! A test that needs a tool from outside (a Redis client, Python) says so where it is registered. Where the tool
+//! is missing, the test is shown as ignored with the reason; with `DHT_REQUIRE_TOOLS=1` it fails instead.
+
+mod programs;
+mod registry;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = libtest_mimic::Arguments::from_args();
+    let cases = [registry::cases(), programs::cases()].concat();
+    let tools = registry::Tools::of_this_machine();
+    libtest_mimic::run(&arguments, registry::trials(&cases, &tools)).exit_code()
+}

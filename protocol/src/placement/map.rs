@@ -6,8 +6,6 @@
 
 use std::fmt;
 
-use byteorder::{BigEndian, ByteOrder};
-
 use crate::error::Malformed;
 use crate::ids::{Cfg, ClusterId, Epoch, NodeId, PartitionId};
 use crate::limits::{ADDRESS_BYTES_MAX, NODES_MAX, PARTITIONS_LOG2_MAX};
@@ -186,7 +184,11 @@ impl ClusterMap {
         let ring = Ring::from_log2(u32::from(reader.u8()?)).ok_or(Malformed("map: partition count"))?;
         reader.reserved_u8()?;
         let nodes_count = usize::from(reader.u16()?);
-        let mut nodes = Vec::with_capacity(nodes_count.min(NODES_MAX));
+        // Nothing is set aside for the announced count: the list grows as nodes are read.
+        if nodes_count == 0 || nodes_count > NODES_MAX {
+            return Err(Malformed("map: node count"));
+        }
+        let mut nodes = Vec::new();
         for _ in 0..nodes_count {
             let id = NodeId(reader.u32()?);
             let length = usize::from(reader.u16()?);
@@ -194,15 +196,12 @@ impl ClusterMap {
                 std::str::from_utf8(reader.bytes(length)?).map_err(|_| Malformed("map: address"))?;
             nodes.push(Node { id, address: address.to_owned() });
         }
-        let table = reader.bytes(ring.partitions_count() as usize * PARTITION_BYTES)?;
+        let mut table = Reader::new(reader.bytes(ring.partitions_count() as usize * PARTITION_BYTES)?);
         reader.end()?;
-        let partitions = table
-            .chunks_exact(PARTITION_BYTES)
-            .map(|bytes| PartitionConfig {
-                cfg: Cfg::new(BigEndian::read_u32(bytes)),
-                primary: NodeId(BigEndian::read_u32(&bytes[4..])),
-            })
-            .collect();
+        let partitions = ring
+            .partitions()
+            .map(|_| Ok(PartitionConfig { cfg: table.cfg()?, primary: NodeId(table.u32()?) }))
+            .collect::<Result<_, Malformed>>()?;
         ClusterMap::new(cluster_id, epoch, ring, hash_key, nodes, partitions)
     }
 

@@ -1,0 +1,53 @@
+//! The TOML file: the same settings under the same names as the flags, with `-` or `_`.
+
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::args::NodeArgs;
+use super::settings::ConfigError;
+use super::size::parse_byte_size;
+
+/// What a file may say. A name that is none of these is an error: it is likely a typing mistake.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileSettings {
+    listen: Option<String>,
+    advertise: Option<String>,
+    members: Option<Vec<String>>,
+    workers: Option<usize>,
+    partitions: Option<u32>,
+    #[serde(alias = "hash_key")]
+    hash_key: Option<String>,
+    #[serde(alias = "memory_limit")]
+    memory_limit: Option<String>,
+    #[serde(alias = "shutdown_timeout")]
+    shutdown_timeout: Option<u64>,
+}
+
+/// Fills in what `args` leaves open from the file at `path`.
+///
+/// # Errors
+/// [`ConfigError::File`]: it cannot be read, or says something that no setting says.
+pub(super) fn fill_in(args: &mut NodeArgs, path: &Path) -> Result<(), ConfigError> {
+    let error = |why: String| ConfigError::File { path: path.to_owned(), why };
+    let text = fs::read_to_string(path).map_err(|why| error(why.to_string()))?;
+    let file: FileSettings = toml::from_str(&text).map_err(|why| error(one_line(&why)))?;
+    let hash_key = file.hash_key.map(|text| text.parse().map_err(|why| error(format!("hash-key: {why}"))));
+    let memory_limit = file.memory_limit.map(|text| parse_byte_size(&text).map_err(&error));
+    args.listen = args.listen.take().or(file.listen);
+    args.advertise = args.advertise.take().or(file.advertise);
+    args.members = args.members.take().or(file.members.map(|list| list.join(",")));
+    args.workers = args.workers.or(file.workers);
+    args.partitions = args.partitions.or(file.partitions);
+    args.hash_key = args.hash_key.or(hash_key.transpose()?);
+    args.memory_limit = args.memory_limit.or(memory_limit.transpose()?);
+    args.shutdown_timeout = args.shutdown_timeout.or(file.shutdown_timeout);
+    Ok(())
+}
+
+/// The parser's words without its drawing of the place, on one line.
+fn one_line(error: &toml::de::Error) -> String {
+    error.message().replace('\n', " ")
+}

@@ -1,0 +1,11 @@
+//! The daemon's settings: from flags, then the environment, then a TOML file, then defaults.
+
+mod args;
+mod file;
+mod settings;
+mod size;
+
+pub use args::{Args, Command, DevArgs, NodeArgs};
+pub(crate) use settings::split_members;
+pub use settings::{ConfigError, DevSettings, Members, NodeSettings};
+pub use size::{ByteSize, parse_byte_size};

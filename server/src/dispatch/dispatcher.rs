@@ -1,0 +1,323 @@
+//! The dispatcher: takes a batch of frames and appends their answers, in order.
+//!
+//! A batch goes through three passes (read and hash all, prefetch all, look up and answer all), so that the
+//! waits for memory of different requests overlap. Answers come in the order of requests, so two requests on one
+//! key are never swapped.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+use dht_protocol::error::RequestError;
+use dht_protocol::header::Header;
+use dht_protocol::ids::{Cfg, Incarnation, NodeId};
+use dht_protocol::peer::PeerHello;
+use dht_protocol::placement::hash::KeyHash;
+use dht_protocol::placement::map::ClusterMap;
+use dht_protocol::request::Request;
+use dht_protocol::response::{Refusal, Response};
+use dht_protocol::status::Status;
+
+use super::hosted::Hosted;
+use super::output::Output;
+use super::session::Session;
+use crate::cluster::greeting;
+use crate::control::StopReason;
+use crate::limits::{BATCH_REQUESTS_MAX, DEDUP_BYTES_MAX, DEDUP_MEMORY_SHARE};
+use crate::memory::MemoryAccount;
+use crate::metrics::WorkerMetrics;
+use crate::replication::clients::ClientTable;
+use crate::replication::dedup::DedupBudget;
+use crate::store::Partition;
+
+/// Who this process is.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// Its place in the cluster.
+    pub node: NodeId,
+    /// Which start of it this is.
+    pub incarnation: Incarnation,
+    /// Configuration number of all its partitions, drawn at this start.
+    pub cfg: Cfg,
+    /// When it started.
+    pub started: Instant,
+}
+
+/// A request's frame in a read buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Its header.
+    pub header: Header,
+    /// Its body.
+    pub body: &'a [u8],
+}
+
+/// How far a batch came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchEnd {
+    /// Frames answered; the others wait until the peer has taken some answers.
+    pub frames_done: usize,
+    /// Frames that were refused as not following PROTOCOL.md; the last one's status.
+    pub refused: Option<Status>,
+    /// Whether the connection must be closed once its answers are out.
+    pub close: bool,
+}
+
+/// Everything that workers share.
+pub struct Dispatcher {
+    map: Arc<ClusterMap>,
+    identity: Identity,
+    /// By partition number; `None`: not served here.
+    partitions: Box<[Option<Hosted>]>,
+    clients: ClientTable,
+    dedup_budget: DedupBudget,
+    memory: Arc<MemoryAccount>,
+    workers_metrics: Vec<Arc<WorkerMetrics>>,
+    stop: Sender<StopReason>,
+}
+
+/// A frame after the first pass.
+enum Prepared<'a> {
+    Request { request: Request<'a>, hash: Option<KeyHash> },
+    Refused(RequestError),
+}
+
+impl Dispatcher {
+    /// A dispatcher for the partitions that `map` gives to `identity.node`, all empty.
+    #[must_use]
+    pub fn new(
+        map: Arc<ClusterMap>,
+        identity: Identity,
+        memory: Arc<MemoryAccount>,
+        workers_metrics: Vec<Arc<WorkerMetrics>>,
+        stop: Sender<StopReason>,
+    ) -> Dispatcher {
+        let host = |partition| {
+            let mine = map.partition(partition)?.primary == identity.node;
+            mine.then(|| {
+                Hosted::new(Partition::new(
+                    partition,
+                    map.ring(),
+                    map.hash_key(),
+                    identity.cfg,
+                    Arc::clone(&memory),
+                ))
+            })
+        };
+        let partitions = map.ring().partitions().map(host).collect();
+        let dedup_bytes_max = DEDUP_BYTES_MAX.min(memory.limit_bytes() / DEDUP_MEMORY_SHARE);
+        let dedup_budget = DedupBudget::new(dedup_bytes_max, Arc::clone(&memory));
+        let clients = ClientTable::default();
+        Dispatcher { map, identity, partitions, clients, dedup_budget, memory, workers_metrics, stop }
+    }
+
+    /// Answers `frames`, at most `BATCH_REQUESTS_MAX` of them, until all are done or `output` holds
+    /// `output_bytes_max`.
+    pub fn answer(
+        &self,
+        session: &mut Session,
+        frames: &[Frame<'_>],
+        output: &mut Output,
+        output_bytes_max: usize,
+        metrics: &WorkerMetrics,
+    ) -> BatchEnd {
+        let frames = &frames[..frames.len().min(BATCH_REQUESTS_MAX)];
+        let mut prepared: [Option<Prepared<'_>>; BATCH_REQUESTS_MAX] = [const { None }; BATCH_REQUESTS_MAX];
+        for (slot, frame) in prepared.iter_mut().zip(frames) {
+            *slot = Some(self.prepare(frame));
+        }
+        if frames.len() > 1 {
+            self.prefetch(&prepared[..frames.len()]);
+        }
+        let mut end = BatchEnd { frames_done: 0, refused: None, close: false };
+        for (slot, frame) in prepared.iter().zip(frames) {
+            if output.bytes() >= output_bytes_max {
+                break;
+            }
+            let Some(prepared) = slot else { break };
+            let status = match prepared {
+                Prepared::Refused(error) => {
+                    end.refused = Some(error.status);
+                    self.refuse(frame, Refusal::Other(error.status, error.text.into()), output)
+                }
+                Prepared::Request { request, hash } => {
+                    metrics.count_request(request.op());
+                    self.answer_one(session, frame, request, *hash, output)
+                }
+            };
+            metrics.count_answer(status);
+            end.frames_done += 1;
+            if status == Status::UnknownVersion {
+                end.close = true;
+                break;
+            }
+        }
+        end
+    }
+
+    /// First pass: read and hash.
+    #[inline]
+    fn prepare<'a>(&self, frame: &Frame<'a>) -> Prepared<'a> {
+        match Request::decode(&frame.header, frame.body) {
+            Err(error) => Prepared::Refused(error),
+            Ok(request) => {
+                let key = match &request {
+                    Request::Get { key }
+                    | Request::Exists { key }
+                    | Request::Put { key, .. }
+                    | Request::Delete { key, .. }
+                    | Request::Add { key, .. }
+                    | Request::Append { key, .. } => Some(key),
+                    Request::Hello(_)
+                    | Request::Map
+                    | Request::Ping
+                    | Request::Stats
+                    | Request::Scan(_)
+                    | Request::PeerHello(_) => None,
+                };
+                let hash = key.map(|key| self.map.hash_key().hash(key.as_bytes()));
+                Prepared::Request { request, hash }
+            }
+        }
+    }
+
+    /// Second pass: ask for the memory that the third will touch.
+    fn prefetch(&self, prepared: &[Option<Prepared<'_>>]) {
+        for slot in prepared {
+            let Some(Prepared::Request { hash: Some(hash), .. }) = slot else { continue };
+            let partition = self.map.owners(*hash).partition;
+            if let Some(hosted) = &self.partitions[partition.0 as usize] {
+                let _ = (hosted, hash);
+            }
+        }
+    }
+
+    /// Third pass: look up and answer.
+    fn answer_one(
+        &self,
+        session: &mut Session,
+        frame: &Frame<'_>,
+        request: &Request<'_>,
+        hash: Option<KeyHash>,
+        output: &mut Output,
+    ) -> Status {
+        if !session.allows(request.op()) {
+            return self.refuse(frame, Refusal::of(Status::HelloRequired), output);
+        }
+        if let Some(hash) = hash {
+            return match self.route(hash, frame.header.epoch) {
+                Ok(hosted) => self.answer_key(session, frame, request, hash, hosted, output),
+                Err(not_owner) => self.refuse(frame, Refusal::NotOwner(not_owner), output),
+            };
+        }
+        let response = match request {
+            Request::Scan(scan) => return self.answer_scan(frame, scan, output),
+            Request::Hello(hello) => match session.greet(hello, self) {
+                Ok(answer) => Response::Hello(answer),
+                Err(refusal) => Response::Refused(refusal),
+            },
+            Request::Map => {
+                return self.answer_map(frame, output);
+            }
+            Request::Ping => Response::Pong,
+            Request::Stats => Response::Stats(self.stats()),
+            Request::PeerHello(theirs) => {
+                let ours = self.greeting();
+                self.judge_peer(&ours, theirs);
+                Response::PeerHello(ours)
+            }
+            Request::Get { .. }
+            | Request::Exists { .. }
+            | Request::Put { .. }
+            | Request::Delete { .. }
+            | Request::Add { .. }
+            | Request::Append { .. } => {
+                unreachable!("requests with a key have a hash and are answered above")
+            }
+        };
+        self.respond(frame, &response, output)
+    }
+
+    fn answer_map(&self, frame: &Frame<'_>, output: &mut Output) -> Status {
+        self.respond(frame, &Response::Map(Box::new((*self.map).clone())), output)
+    }
+
+    /// What this node says of itself to other daemons.
+    #[must_use]
+    pub fn greeting(&self) -> PeerHello {
+        PeerHello {
+            cluster_id: self.map.cluster_id(),
+            incarnation: self.identity.incarnation,
+            node: self.identity.node,
+            age_ms: self.identity.started.elapsed().as_millis() as u64,
+        }
+    }
+
+    /// Compares another daemon's greeting with the one that this node sent in the same exchange, and stops this
+    /// process where it is the one to give way.
+    pub fn judge_peer(&self, ours: &PeerHello, theirs: &PeerHello) {
+        if let greeting::Verdict::GiveWay(why) = greeting::judge(ours, theirs) {
+            // A full channel means that the process is stopping already.
+            let _ = self.stop.try_send(StopReason::Fatal(why));
+        }
+    }
+
+    #[inline]
+    pub(crate) fn respond(&self, frame: &Frame<'_>, response: &Response<'_>, output: &mut Output) -> Status {
+        output.append(|out| response.encode(frame.header.request_id, self.map.epoch(), out));
+        response.status()
+    }
+
+    pub(crate) fn refuse(&self, frame: &Frame<'_>, refusal: Refusal<'_>, output: &mut Output) -> Status {
+        self.respond(frame, &Response::Refused(refusal), output)
+    }
+
+    /// One round of housekeeping over all partitions: compaction, shrinking, outcomes that may go. Takes each
+    /// lock for one bounded step at a time; `go_on` is asked between two.
+    pub fn keep_house(&self, mut go_on: impl FnMut() -> bool) {
+        for hosted in self.partitions.iter().flatten() {
+            while go_on() && self.keep_house_step(hosted) {}
+        }
+    }
+
+    fn keep_house_step(&self, hosted: &Hosted) -> bool {
+        let mut guard = hosted.lock();
+        guard.dedup.sweep(crate::limits::HOUSEKEEPING_RECORDS_MAX);
+        guard.dedup.shrink(&self.dedup_budget);
+        guard.store.maintain().more
+    }
+
+    /// The map in force.
+    #[must_use]
+    pub fn map(&self) -> &Arc<ClusterMap> {
+        &self.map
+    }
+
+    /// Who this process is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(crate) fn partitions(&self) -> &[Option<Hosted>] {
+        &self.partitions
+    }
+
+    pub(crate) fn clients(&self) -> &ClientTable {
+        &self.clients
+    }
+
+    pub(crate) fn dedup_budget(&self) -> &DedupBudget {
+        &self.dedup_budget
+    }
+
+    /// The account that every buffer of the process is charged to.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<MemoryAccount> {
+        &self.memory
+    }
+
+    pub(crate) fn workers_metrics(&self) -> &[Arc<WorkerMetrics>] {
+        &self.workers_metrics
+    }
+}

@@ -1,0 +1,15 @@
+//! From a request to its answer: who owns the key, may the write be applied, what does the table say. No socket
+//! in here; every door (so far the binary one) brings its requests to the same [`Dispatcher`].
+
+mod dispatcher;
+mod hosted;
+mod keys;
+mod output;
+mod route;
+mod scan;
+mod session;
+mod stats;
+
+pub use dispatcher::{BatchEnd, Dispatcher, Frame, Identity};
+pub use output::{Output, Piece};
+pub use session::Session;

@@ -1,0 +1,214 @@
+//! `dhtd dev`: several nodes on this machine, as child processes, for a laptop.
+//!
+//! Each child binds its port and says so, then reads the list of members from its standard input, and stops when
+//! that closes. So nothing is left behind however the launcher ends, even by SIGKILL: the system closes the pipes.
+
+use std::env;
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+
+use crate::config::DevSettings;
+use crate::control::StopReason;
+use crate::process;
+
+/// How often the launcher looks whether a child has ended by itself.
+const CHILD_CHECK: Duration = Duration::from_millis(100);
+/// How long children may take to stop before they are killed.
+const CHILD_STOP_MAX: Duration = Duration::from_secs(15);
+
+/// Why the nodes did not come to serve, or had to stop. Those that had started have been stopped.
+#[derive(Debug)]
+pub enum LaunchError {
+    /// A child cannot be started.
+    Spawn(io::Error),
+    /// A child ended before it was ready; it has said why on standard error.
+    NotReady {
+        /// Where it was to listen.
+        listen: String,
+    },
+    /// A child ended while it served.
+    Ended {
+        /// Its address.
+        address: String,
+        /// How.
+        status: String,
+    },
+    /// The system gives no signals.
+    Signals(io::Error),
+    /// Standard output cannot be written to.
+    Output(io::Error),
+}
+
+/// One node of the laptop's cluster.
+struct Node {
+    child: Child,
+    /// Kept open for as long as the node shall serve.
+    input: Option<ChildStdin>,
+    address: String,
+}
+
+/// Starts the nodes, prints a table of them and what to try on `out`, and stops them all on Ctrl-C, SIGTERM, or
+/// when one of them ends.
+///
+/// # Errors
+/// [`LaunchError`].
+pub fn run(settings: DevSettings, out: &mut dyn Write) -> Result<(), LaunchError> {
+    let (stop, stopped) = bounded(1);
+    process::stop_on_signals(stop).map_err(LaunchError::Signals)?;
+    let mut nodes = Nodes(Vec::new());
+    for number in 0..settings.nodes {
+        nodes.0.push(start_node(settings, number)?);
+    }
+    let members: Vec<String> = nodes.0.iter().map(|node| node.address.clone()).collect();
+    for node in &mut nodes.0 {
+        node.tell(&members)?;
+    }
+    print_welcome(&members, settings, out).map_err(LaunchError::Output)?;
+    loop {
+        match stopped.recv_timeout(CHILD_CHECK) {
+            Ok(StopReason::Signal(name)) => {
+                writeln!(out, "{name}: stopping {} nodes", members.len()).map_err(LaunchError::Output)?;
+                return Ok(());
+            }
+            Ok(StopReason::LauncherGone | StopReason::Fatal(_)) | Err(RecvTimeoutError::Disconnected) => {
+                return Ok(());
+            }
+            Err(RecvTimeoutError::Timeout) => nodes.check()?,
+        }
+    }
+}
+
+fn start_node(settings: DevSettings, number: u16) -> Result<Node, LaunchError> {
+    let port = if settings.base_port == 0 { 0 } else { settings.base_port + number };
+    let listen = format!("127.0.0.1:{port}");
+    let mut command = Command::new(env::current_exe().map_err(LaunchError::Spawn)?);
+    command.args(["node", "--listen", &listen, "--members", "-"]);
+    command.args(["--memory-limit", &settings.memory_limit_per_node.to_string()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    // What the environment says is for nodes that are started by hand.
+    for name in ["DHT_LISTEN", "DHT_ADVERTISE", "DHT_MEMBERS", "DHT_CONFIG", "DHT_MEMORY_LIMIT"] {
+        command.env_remove(name);
+    }
+    if env::var_os("DHT_LOG").is_none() {
+        command.env("DHT_LOG", "error");
+    }
+    let mut child = command.spawn().map_err(LaunchError::Spawn)?;
+    let (input, output) = (child.stdin.take(), child.stdout.take());
+    match output.and_then(read_ready) {
+        Some(address) => Ok(Node { child, input, address }),
+        None => {
+            drop(input);
+            // It has printed why, and ends by itself now that its input is closed.
+            let _ = child.wait();
+            Err(LaunchError::NotReady { listen })
+        }
+    }
+}
+
+/// The address in the line `ready HOST:PORT`.
+fn read_ready(output: ChildStdout) -> Option<String> {
+    let mut line = String::new();
+    BufReader::new(output).read_line(&mut line).ok()?;
+    Some(line.strip_prefix("ready ")?.trim_end().to_owned())
+}
+
+impl Node {
+    fn tell(&mut self, members: &[String]) -> Result<(), LaunchError> {
+        let line = format!("{}\n", members.join(","));
+        match self.input.as_mut().map(|input| input.write_all(line.as_bytes())) {
+            Some(Ok(())) => Ok(()),
+            None | Some(Err(_)) => Err(LaunchError::NotReady { listen: self.address.clone() }),
+        }
+    }
+}
+
+/// All nodes; dropping it stops them.
+struct Nodes(Vec<Node>);
+
+impl Nodes {
+    fn check(&mut self) -> Result<(), LaunchError> {
+        for node in &mut self.0 {
+            if let Ok(Some(status)) = node.child.try_wait() {
+                return Err(LaunchError::Ended { address: node.address.clone(), status: status.to_string() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for node in &mut self.0 {
+            drop(node.input.take());
+        }
+        let deadline = Instant::now() + CHILD_STOP_MAX;
+        for node in &mut self.0 {
+            while Instant::now() < deadline && matches!(node.child.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            // No effect on one that has ended.
+            let _ = node.child.kill();
+            let _ = node.child.wait();
+        }
+    }
+}
+
+fn print_welcome(members: &[String], settings: DevSettings, out: &mut dyn Write) -> io::Result<()> {
+    let memory = settings.memory_limit_per_node.0 >> 20;
+    let width = members.iter().map(String::len).max().unwrap_or(0).max("address".len());
+    writeln!(out, "node  {:width$}  memory limit", "address")?;
+    for (number, address) in members.iter().enumerate() {
+        writeln!(out, "{number:<4}  {address:width$}  {memory} MiB")?;
+    }
+    let dht = dht_command(members);
+    writeln!(out, "\nTry, in another terminal:\n\n  {dht} put hello world\n  {dht} get hello\n")?;
+    writeln!(out, "Ctrl-C stops all nodes; what they hold is gone then.")?;
+    out.flush()
+}
+
+/// How to call the command line so that it reaches these nodes: as cargo runs it, or the program beside this one.
+fn dht_command(members: &[String]) -> String {
+    let beside = || -> Option<PathBuf> {
+        let path = env::current_exe().ok()?.with_file_name("dht");
+        path.is_file().then_some(path)
+    };
+    let profile = if cfg!(debug_assertions) { "" } else { " --release" };
+    let program = match (env::var_os("CARGO"), beside()) {
+        (None, Some(path)) => path.display().to_string(),
+        _ => format!("cargo run -q{profile} --bin dht --"),
+    };
+    match members.first() {
+        Some(first) if first != "127.0.0.1:7400" => format!("{program} --servers {first}"),
+        _ => program,
+    }
+}
+
+impl fmt::Display for LaunchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LaunchError::Spawn(error) => {
+                write!(f, "cannot start a node: {error}; raise the limits of this process")
+            }
+            LaunchError::NotReady { listen } => {
+                write!(
+                    f,
+                    "the node for {listen} did not start; see its message above, or choose another --base-port"
+                )
+            }
+            LaunchError::Ended { address, status } => {
+                write!(f, "node {address} ended ({status}); the others have been stopped; start again")
+            }
+            LaunchError::Signals(error) => {
+                write!(f, "cannot watch for signals: {error}; raise the limits of this process")
+            }
+            LaunchError::Output(error) => write!(f, "cannot write to standard output: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for LaunchError {}

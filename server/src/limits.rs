@@ -1,0 +1,75 @@
+//! Every bound of the daemon, by name. What travels is bounded in `dht_protocol::limits`, the store in
+//! `store::limits`.
+
+use dht_protocol::limits::{BODY_BYTES_MAX, HEADER_BYTES, SCAN_PAGE_BYTES_MAX};
+
+/// Most worker threads.
+pub const WORKERS_MAX: usize = 256;
+
+/// Requests taken together: hashed, then prefetched, then looked up and answered.
+pub const BATCH_REQUESTS_MAX: usize = 64;
+
+/// Buffer into which a worker reads, bytes; shared by its connections, so that an idle one holds none.
+pub const READ_BUFFER_BYTES: usize = 256 << 10;
+/// A frame at least so long, bytes, is gathered in a buffer of its own when it does not arrive at once; the start
+/// of a shorter one is kept and put in front of what comes next.
+pub const GATHERED_FRAME_BYTES_MIN: usize = IDLE_BUFFER_BYTES_MAX;
+/// What one connection may read before the worker turns to the others, bytes.
+pub const READ_TURN_BYTES_MAX: usize = 1 << 20;
+/// A connection with more unsent answers than this, bytes, is neither read from nor served until the peer has
+/// taken some. One answer more may be on top.
+pub const OUTPUT_BYTES_MAX: usize = 1 << 20;
+/// The same once the memory limit is reached.
+pub const OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT: usize = 16 << 10;
+/// Pieces handed to one gathering write.
+pub const WRITE_PIECES_MAX: usize = 32;
+/// Space that a connection's buffers may keep while it is idle, and take even at the memory limit, bytes.
+pub const IDLE_BUFFER_BYTES_MAX: usize = 4 << 10;
+
+/// Connections accepted but not yet taken over by their worker.
+pub const HANDOVER_QUEUE_MAX: usize = 1_024;
+/// Connections of one worker; one more is closed at once, and counted.
+pub const CONNECTIONS_PER_WORKER_MAX: usize = 1 << 16;
+/// Events that one poll returns.
+pub const POLL_EVENTS_MAX: usize = 1_024;
+/// Pause of the acceptor when the system has no descriptor or memory for one more connection, milliseconds.
+pub const ACCEPT_RETRY_MS: u64 = 50;
+/// Refused frames of one connection that are logged; further ones are only counted.
+pub const REFUSALS_LOGGED_PER_CONNECTION_MAX: u32 = 3;
+
+/// Times that a long append starts over because another write got in between.
+pub const APPEND_TRIES_MAX: usize = 64;
+/// Bounded steps of one scan request, over all its partitions.
+pub const SCAN_STEPS_MAX: usize = 2_048;
+/// A page that searches in vain (a prefix that few keys have) is closed after this many slots.
+pub const SCAN_SLOTS_MAX: usize = 1 << 18;
+
+/// Bytes for outcomes of writes, in all partitions together, unless the memory limit is small.
+pub const DEDUP_BYTES_MAX: u64 = 64 << 20;
+/// Part of the memory limit that outcomes of writes may take: one in so many.
+pub const DEDUP_MEMORY_SHARE: u64 = 16;
+/// Clients that have gone and of whom an outcome was forgotten.
+pub const FORGOTTEN_CLIENTS_MAX: usize = 65_536;
+
+/// Smallest memory limit that makes sense, bytes.
+pub const MEMORY_LIMIT_BYTES_MIN: u64 = 1 << 20;
+/// Part of the machine's memory that is the limit by default, percent.
+pub const MEMORY_LIMIT_DEFAULT_PERCENT: u64 = 80;
+
+/// Pause of housekeeping between two rounds over all partitions, milliseconds.
+pub const HOUSEKEEPING_PAUSE_MS: u64 = 200;
+/// Outcomes that housekeeping looks at in one partition before it lets go of the lock.
+pub const HOUSEKEEPING_RECORDS_MAX: usize = 1_024;
+
+/// How long one daemon waits for another's greeting, milliseconds.
+pub const GREETING_TIMEOUT_MS: u64 = 1_000;
+/// Pause before members that did not answer are greeted again, milliseconds.
+pub const GREETING_PAUSE_MS: u64 = 1_000;
+
+/// Longest list of members on standard input, bytes.
+pub const MEMBERS_BYTES_MAX: u64 = 1 << 20;
+
+const _: () = assert!(GATHERED_FRAME_BYTES_MIN < READ_BUFFER_BYTES);
+const _: () = assert!(SCAN_PAGE_BYTES_MAX <= OUTPUT_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX > GATHERED_FRAME_BYTES_MIN);
+const _: () = assert!(GATHERED_FRAME_BYTES_MIN >= HEADER_BYTES);

@@ -1,0 +1,324 @@
+//! One client's connection: bytes in, frames to the dispatcher, answers out.
+//!
+//! A turn reads until the socket has no more (or its share of the worker's time is used up), answers what is
+//! whole, and writes. It stops reading while too many answers wait: the peer that does not take its answers is
+//! held up, nobody else. No readiness is trusted: only `WouldBlock` ends reading and writing.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
+
+use dht_protocol::frame::{Cut, FrameError, cut};
+use dht_protocol::header::Header;
+use dht_protocol::limits::BODY_BYTES_MAX;
+use dht_protocol::response::Refusal;
+use dht_protocol::status::Status;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use super::inbox::Inbox;
+use crate::dispatch::{Dispatcher, Frame, Output, Session};
+use crate::limits::{
+    BATCH_REQUESTS_MAX, IDLE_BUFFER_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT,
+    READ_TURN_BYTES_MAX, REFUSALS_LOGGED_PER_CONNECTION_MAX, WRITE_PIECES_MAX,
+};
+use crate::memory::{Charge, MemoryKind};
+use crate::metrics::WorkerMetrics;
+
+/// What a worker lends to a connection for a turn.
+pub(crate) struct TurnContext<'a> {
+    pub(crate) dispatcher: &'a Dispatcher,
+    pub(crate) metrics: &'a WorkerMetrics,
+    /// Where bytes are read to; its content is of no meaning between turns.
+    pub(crate) read_buffer: &'a mut [u8],
+}
+
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TurnEnd {
+    /// Nothing to do until the socket is ready again.
+    Wait,
+    /// There is more to read: take another turn after the others have had theirs.
+    Again,
+    /// Close it; the word says why.
+    Close(&'static str),
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+    session: Session,
+    inbox: Inbox,
+    output: Output,
+    /// Covers the buffers of `output`.
+    output_charge: Charge,
+    /// Set once nothing more is to be read: close when the answers are out.
+    closing: Option<&'static str>,
+    refusals: u32,
+}
+
+impl Connection {
+    /// Takes over a stream: registers it under `token`.
+    ///
+    /// # Errors
+    /// What the system says to the registration.
+    pub(crate) fn open(
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        token: Token,
+        registry: &Registry,
+        dispatcher: &Dispatcher,
+    ) -> io::Result<Connection> {
+        stream.set_nodelay(true)?;
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        let memory = dispatcher.memory();
+        Ok(Connection {
+            stream,
+            peer,
+            session: Session::default(),
+            inbox: Inbox::new(memory),
+            output: Output::default(),
+            output_charge: Charge::empty(memory.clone(), MemoryKind::Connections),
+            closing: None,
+            refusals: 0,
+        })
+    }
+
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Whether answers wait for the peer to take them.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    /// Ends the registration before the stream is dropped.
+    pub(crate) fn deregister(&mut self, registry: &Registry) {
+        if let Err(error) = registry.deregister(&mut self.stream) {
+            log::debug!("cannot deregister a connection: peer={} error={error}", self.peer);
+        }
+    }
+
+    /// Nothing more is read after what the socket holds now; answers still go out.
+    pub(crate) fn begin_close(&mut self, why: &'static str) {
+        self.closing.get_or_insert(why);
+    }
+
+    /// Does what can be done now. Call it after any event of the socket, and again after [`TurnEnd::Again`].
+    pub(crate) fn turn(&mut self, context: &mut TurnContext<'_>) -> TurnEnd {
+        let end = self.turn_inner(context).unwrap_or_else(|error| TurnEnd::Close(why_of(&error)));
+        self.output.shrink(IDLE_BUFFER_BYTES_MAX);
+        self.charge_output();
+        end
+    }
+
+    fn turn_inner(&mut self, context: &mut TurnContext<'_>) -> io::Result<TurnEnd> {
+        let mut bytes_read = 0;
+        loop {
+            self.write_output(context.metrics)?;
+            if self.output.bytes() >= output_bytes_max(context) {
+                context.metrics.output_stalls.add(1);
+                return Ok(TurnEnd::Wait);
+            }
+            if self.answer_kept(context) {
+                continue;
+            }
+            if let Some(why) = self.closing {
+                return Ok(if self.output.is_empty() { TurnEnd::Close(why) } else { TurnEnd::Wait });
+            }
+            if bytes_read >= READ_TURN_BYTES_MAX {
+                return Ok(TurnEnd::Again);
+            }
+            match self.read(context) {
+                Ok(0) => self.begin_close("end of stream"),
+                Ok(count) => bytes_read += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(TurnEnd::Wait),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads once, answers what is whole and keeps the rest.
+    fn read(&mut self, context: &mut TurnContext<'_>) -> io::Result<usize> {
+        if let Some(missing) = self.inbox.missing_bytes() {
+            let length = missing.min(context.read_buffer.len());
+            let count = self.stream.read(&mut context.read_buffer[..length])?;
+            context.metrics.bytes_in.add(count as u64);
+            if self.inbox.append(&context.read_buffer[..count]).is_err() {
+                self.begin_close(NO_ROOM);
+            }
+            return Ok(count);
+        }
+        // Invariant: where no frame is gathered, what is kept is the start of one shorter than the buffer.
+        let kept_bytes = self.inbox.kept().len();
+        context.read_buffer[..kept_bytes].copy_from_slice(self.inbox.kept());
+        let count = self.stream.read(&mut context.read_buffer[kept_bytes..])?;
+        context.metrics.bytes_in.add(count as u64);
+        let buffer = std::mem::take(&mut context.read_buffer);
+        self.take_in(&buffer[..kept_bytes + count], context);
+        context.read_buffer = buffer;
+        Ok(count)
+    }
+
+    fn take_in(&mut self, bytes: &[u8], context: &TurnContext<'_>) {
+        let (passed, refused) = self.inbox.swallow(bytes);
+        if let Some(header) = refused {
+            self.refuse(&header, Refusal::of(Status::OutOfMemory), context);
+        }
+        let bytes = &bytes[passed..];
+        let used = self.answer(bytes, context);
+        if self.closing.is_some() {
+            return;
+        }
+        if self.inbox.keep(&bytes[used..]).is_err() {
+            log::warn!("connection closed: peer={} reason=\"{NO_ROOM}\"", self.peer);
+            self.begin_close(NO_ROOM);
+        }
+    }
+
+    /// Answers whole frames that were kept; `true` when there were any.
+    fn answer_kept(&mut self, context: &TurnContext<'_>) -> bool {
+        if self.inbox.kept().is_empty() {
+            return false;
+        }
+        let bytes = self.inbox.take();
+        let used = self.answer(&bytes, context);
+        self.inbox.put_back(bytes, used);
+        used > 0
+    }
+
+    /// Answers the whole frames at the front of `bytes` until too many answers wait; says how many bytes they took.
+    fn answer(&mut self, bytes: &[u8], context: &TurnContext<'_>) -> usize {
+        let mut used = 0;
+        loop {
+            let (frames, frames_bytes, refused) = cut_batch(&bytes[used..]);
+            if !frames.is_empty() {
+                let end = context.dispatcher.answer(
+                    &mut self.session,
+                    &frames,
+                    &mut self.output,
+                    output_bytes_max(context),
+                    context.metrics,
+                );
+                used += frames_bytes[..end.frames_done].iter().sum::<usize>();
+                if let Some(status) = end.refused {
+                    self.note_refusal(status.name(), context.metrics);
+                }
+                if end.close {
+                    self.begin_close("protocol version");
+                    return bytes.len();
+                }
+                if end.frames_done < frames.len() {
+                    return used;
+                }
+            }
+            if let Some((error, header)) = refused {
+                self.refuse_stream(error, header, context);
+                return bytes.len();
+            }
+            if frames.len() < BATCH_REQUESTS_MAX {
+                return used;
+            }
+        }
+    }
+
+    fn refuse_stream(&mut self, error: FrameError, header: Option<Header>, context: &TurnContext<'_>) {
+        let (status, text) = match error {
+            FrameError::TooShort => (Status::Malformed, "a frame's length is at least 12"),
+            FrameError::TooLong => (Status::TooLarge, "the frame is longer than the limit"),
+        };
+        self.note_refusal(text, context.metrics);
+        if let Some(header) = header {
+            self.refuse(&header, Refusal::Other(status, text.into()), context);
+        }
+        self.begin_close(text);
+    }
+
+    fn refuse(&mut self, header: &Header, refusal: Refusal<'_>, context: &TurnContext<'_>) {
+        context.metrics.count_answer(refusal.status());
+        context.dispatcher.refuse(&Frame { header: *header, body: &[] }, refusal, &mut self.output);
+    }
+
+    fn note_refusal(&mut self, what: &str, metrics: &WorkerMetrics) {
+        metrics.frames_refused.add(1);
+        self.refusals += 1;
+        if self.refusals <= REFUSALS_LOGGED_PER_CONNECTION_MAX {
+            log::warn!("frame refused: peer={} reason=\"{what}\"", self.peer);
+        }
+    }
+
+    /// Writes until nothing waits or the socket takes no more.
+    fn write_output(&mut self, metrics: &WorkerMetrics) -> io::Result<()> {
+        while !self.output.is_empty() {
+            let mut pieces = [IoSlice::new(&[]); WRITE_PIECES_MAX];
+            let mut pieces_count = 0;
+            for (slot, bytes) in pieces.iter_mut().zip(self.output.front(WRITE_PIECES_MAX)) {
+                *slot = IoSlice::new(bytes);
+                pieces_count += 1;
+            }
+            match self.stream.write_vectored(&pieces[..pieces_count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    metrics.bytes_out.add(count as u64);
+                    self.output.advance(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn charge_output(&mut self) {
+        let bytes = self.output.buffer_bytes() as u64;
+        if bytes > self.output_charge.bytes() {
+            // The answers exist already; what they take is bounded by the limits of one connection's output.
+            self.output_charge.grow_over_limit(bytes - self.output_charge.bytes());
+        } else {
+            self.output_charge.shrink_to(bytes);
+        }
+    }
+}
+
+const NO_ROOM: &str = "memory limit reached while requests wait";
+
+/// Bytes of answers that one connection may have waiting.
+fn output_bytes_max(context: &TurnContext<'_>) -> usize {
+    let memory = context.dispatcher.memory();
+    if memory.used_bytes() < memory.limit_bytes() {
+        OUTPUT_BYTES_MAX
+    } else {
+        OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT
+    }
+}
+
+/// The whole frames at the front of `bytes`, at most a batch, each one's length, and what is wrong after them.
+#[expect(clippy::type_complexity, reason = "named at its only call")]
+fn cut_batch(bytes: &[u8]) -> (Vec<Frame<'_>>, Vec<usize>, Option<(FrameError, Option<Header>)>) {
+    let mut frames = Vec::new();
+    let mut frames_bytes = Vec::new();
+    let mut rest = bytes;
+    while frames.len() < BATCH_REQUESTS_MAX {
+        match cut(rest, BODY_BYTES_MAX) {
+            Cut::Frame { header, body, frame_bytes } => {
+                frames.push(Frame { header, body });
+                frames_bytes.push(frame_bytes);
+                rest = &rest[frame_bytes..];
+            }
+            Cut::NeedMore { .. } => break,
+            Cut::Refused { error, header } => return (frames, frames_bytes, Some((error, header))),
+        }
+    }
+    (frames, frames_bytes, None)
+}
+
+fn why_of(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset => "reset by peer",
+        io::ErrorKind::BrokenPipe => "peer has gone",
+        _ => "socket error",
+    }
+}

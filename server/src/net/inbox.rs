@@ -1,0 +1,213 @@
+//! What has been read from a peer and not yet been answered. No socket: bytes come in, frames go out.
+//!
+//! A worker reads into a buffer that all its connections share. What is left over, a started frame or frames that
+//! wait until the peer takes its answers, is kept here. A frame longer than a few kilobytes is gathered here as it
+//! arrives, so memory follows what has been sent, not what has been announced. Where the memory limit forbids
+//! even that, the rest of the frame passes by unread and its request is refused.
+
+use std::sync::Arc;
+
+use dht_protocol::frame::{Cut, cut};
+use dht_protocol::header::Header;
+use dht_protocol::limits::BODY_BYTES_MAX;
+
+use crate::limits::{GATHERED_FRAME_BYTES_MIN, IDLE_BUFFER_BYTES_MAX};
+use crate::memory::{Charge, MemoryAccount, MemoryKind};
+
+/// Bytes not yet answered.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    kept: Vec<u8>,
+    /// Covers the capacity of `kept`.
+    charge: Charge,
+    /// A frame for which there was no memory: bytes of it still to come, and its header.
+    passing: Option<(usize, Header)>,
+}
+
+/// The bytes could not be kept: the memory limit is reached, and they are not one frame that could pass by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoRoom;
+
+impl Inbox {
+    pub(crate) fn new(memory: &Arc<MemoryAccount>) -> Inbox {
+        let charge = Charge::empty(Arc::clone(memory), MemoryKind::Connections);
+        Inbox { kept: Vec::new(), charge, passing: None }
+    }
+
+    /// Bytes kept.
+    pub(crate) fn kept(&self) -> &[u8] {
+        &self.kept
+    }
+
+    /// Bytes that are missing from a frame that is gathered here; `None`: none is, and what is kept goes in front
+    /// of the next bytes.
+    pub(crate) fn missing_bytes(&self) -> Option<usize> {
+        match cut(&self.kept, BODY_BYTES_MAX) {
+            Cut::NeedMore { frame_bytes } if frame_bytes >= GATHERED_FRAME_BYTES_MIN => {
+                Some(frame_bytes - self.kept.len())
+            }
+            Cut::NeedMore { .. } | Cut::Frame { .. } | Cut::Refused { .. } => None,
+        }
+    }
+
+    /// Keeps `bytes`, the rest of what has been read, in place of what was kept.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; nothing is kept then.
+    pub(crate) fn keep(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+        self.kept.clear();
+        self.append(bytes)?;
+        self.shrink();
+        Ok(())
+    }
+
+    /// Keeps `bytes` behind what is kept.
+    ///
+    /// # Errors
+    /// As [`Inbox::keep`].
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+        let needed = self.kept.len() + bytes.len();
+        if needed > self.kept.capacity() && !self.grow(needed) {
+            return self.pass_by(bytes);
+        }
+        self.kept.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Takes the kept bytes out, to be given back with [`Inbox::put_back`].
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.kept)
+    }
+
+    /// Gives back what [`Inbox::take`] took, less `used` bytes at its front.
+    pub(crate) fn put_back(&mut self, mut bytes: Vec<u8>, used: usize) {
+        bytes.drain(..used);
+        self.kept = bytes;
+        self.shrink();
+    }
+
+    /// How many bytes at the front of `bytes` belong to a frame that passes by, and that frame's header when this
+    /// was the last of it.
+    pub(crate) fn swallow(&mut self, bytes: &[u8]) -> (usize, Option<Header>) {
+        let Some((missing, header)) = self.passing else { return (0, None) };
+        let count = missing.min(bytes.len());
+        if count < missing {
+            self.passing = Some((missing - count, header));
+            (count, None)
+        } else {
+            self.passing = None;
+            (count, Some(header))
+        }
+    }
+
+    /// Makes room for `needed` bytes in all. What any connection may hold is taken even at the memory limit.
+    fn grow(&mut self, needed: usize) -> bool {
+        let capacity = if needed <= IDLE_BUFFER_BYTES_MAX { needed } else { needed.next_power_of_two() };
+        let bytes = (capacity as u64).saturating_sub(self.charge.bytes());
+        if needed <= IDLE_BUFFER_BYTES_MAX {
+            self.charge.grow_over_limit(bytes);
+        } else if self.charge.try_grow(bytes).is_err() {
+            return false;
+        }
+        self.kept.reserve_exact(capacity - self.kept.len());
+        true
+    }
+
+    /// Lets the frame pass by that what is kept and `bytes` together begin.
+    fn pass_by(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+        let mut start = self.take();
+        let have = start.len() + bytes.len();
+        // At least so much is there: less is always kept.
+        start.extend_from_slice(&bytes[..bytes.len().min(IDLE_BUFFER_BYTES_MAX)]);
+        let passing = match (cut(&start, BODY_BYTES_MAX), start.first_chunk()) {
+            (Cut::NeedMore { frame_bytes }, Some(head)) if frame_bytes > have => {
+                Some((frame_bytes - have, Header::decode(head).1))
+            }
+            _ => None,
+        };
+        drop(start);
+        self.shrink();
+        self.passing = passing;
+        if passing.is_some() { Ok(()) } else { Err(NoRoom) }
+    }
+
+    fn shrink(&mut self) {
+        if self.kept.is_empty() && self.kept.capacity() > IDLE_BUFFER_BYTES_MAX {
+            self.kept = Vec::new();
+        }
+        self.charge.shrink_to(self.kept.capacity() as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dht_protocol::ids::{Epoch, RequestId};
+    use dht_protocol::limits::HEADER_BYTES;
+
+    const HEADER: Header =
+        Header { version: 1, code: 0x12, flags: 0, request_id: RequestId(7), epoch: Epoch(1) };
+
+    fn frame(body_bytes: usize) -> Vec<u8> {
+        let mut bytes = HEADER.encode(body_bytes).to_vec();
+        bytes.resize(HEADER_BYTES + body_bytes, 7);
+        bytes
+    }
+
+    #[test]
+    fn a_long_frame_is_gathered_as_it_arrives_and_its_memory_goes_back() {
+        let memory = MemoryAccount::new(10 << 20);
+        let mut inbox = Inbox::new(&memory);
+        let whole = frame(1 << 20);
+        inbox.keep(&whole[..20]).unwrap();
+        assert_eq!(inbox.missing_bytes(), Some(whole.len() - 20));
+        assert!(memory.used_bytes() < 100, "the length is announced, the bytes are not there");
+        for piece in whole[20..].chunks(100_000) {
+            inbox.append(piece).unwrap();
+            assert!(memory.used_bytes() <= 2 * inbox.kept().len() as u64);
+        }
+        assert_eq!(inbox.missing_bytes(), None);
+        let taken = inbox.take();
+        assert!(taken == whole);
+        inbox.put_back(taken, whole.len());
+        assert_eq!(memory.used_bytes(), 0);
+    }
+
+    #[test]
+    fn without_memory_a_long_frame_passes_by_and_the_next_one_is_read() {
+        let memory = MemoryAccount::new(64 << 10);
+        let mut inbox = Inbox::new(&memory);
+        let whole = frame(200_000);
+        inbox.keep(&whole[..50_000]).unwrap();
+        inbox.append(&whole[50_000..70_000]).unwrap();
+        assert_eq!(inbox.missing_bytes(), None, "the frame is not gathered any more");
+        assert_eq!(memory.used_bytes(), 0);
+        assert_eq!(inbox.swallow(&whole[70_000..170_000]), (100_000, None));
+        let mut rest = whole[170_000..].to_vec();
+        rest.extend(frame(3));
+        assert_eq!(inbox.swallow(&rest), (whole.len() - 170_000, Some(HEADER)));
+        assert_eq!(inbox.swallow(&frame(3)), (0, None));
+    }
+
+    #[test]
+    fn a_short_start_is_kept_even_at_the_limit() {
+        let memory = MemoryAccount::new(1 << 20);
+        memory.charge_over_limit(MemoryKind::Arena, 1 << 20);
+        let mut inbox = Inbox::new(&memory);
+        let whole = frame(4_000);
+        for byte in &whole[..whole.len() - 1] {
+            inbox.append(&[*byte]).unwrap();
+        }
+        assert_eq!(inbox.kept(), &whole[..whole.len() - 1]);
+    }
+
+    #[test]
+    fn whole_frames_that_wait_find_no_room_at_the_limit() {
+        let memory = MemoryAccount::new(1 << 20);
+        memory.charge_over_limit(MemoryKind::Arena, 1 << 20);
+        let mut inbox = Inbox::new(&memory);
+        let waiting = [frame(3_000), frame(3_000), frame(3_000)].concat();
+        assert_eq!(inbox.keep(&waiting), Err(NoRoom));
+        assert_eq!(inbox.kept(), b"");
+    }
+}

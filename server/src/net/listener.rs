@@ -1,0 +1,104 @@
+//! Binding the address that the daemon listens on.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use mio::net::TcpListener;
+
+/// The address cannot be listened on. Nothing has been started.
+#[derive(Debug)]
+pub enum BindError {
+    /// The text is no `HOST:PORT`, or the host has no address.
+    Resolve {
+        /// The address as given.
+        address: String,
+        /// What the resolver said.
+        error: io::Error,
+    },
+    /// Another process listens there.
+    InUse {
+        /// The address as given.
+        address: String,
+    },
+    /// Any other failure to bind.
+    Bind {
+        /// The address as given.
+        address: String,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// A bound port; connections queue up in the system until a server takes it over.
+#[derive(Debug)]
+pub struct Listener {
+    pub(super) socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// The address in fact bound.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Listens on `address` (`HOST:PORT`; port 0: any free one).
+///
+/// # Errors
+/// [`BindError`]; each says what to do.
+pub fn bind(address: &str) -> Result<Listener, BindError> {
+    let resolve_error = |error| BindError::Resolve { address: address.to_owned(), error };
+    let no_address = || resolve_error(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
+    let resolved = address.to_socket_addrs().map_err(resolve_error)?.next().ok_or_else(no_address)?;
+    let bind_error = |error: io::Error| {
+        let address = address.to_owned();
+        match error.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse { address },
+            _ => BindError::Bind { address, error },
+        }
+    };
+    let socket = TcpListener::bind(resolved).map_err(bind_error)?;
+    let address = socket.local_addr().map_err(bind_error)?;
+    Ok(Listener { socket, address })
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BindError::Resolve { address, error } => {
+                write!(f, "cannot listen on {address:?}: {error}; give --listen HOST:PORT")
+            }
+            BindError::InUse { address } => write!(
+                f,
+                "cannot listen on {address}: the port is in use; stop the other process or choose another --listen"
+            ),
+            BindError::Bind { address, error } => {
+                write!(f, "cannot listen on {address}: {error}; choose another --listen")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_named_with_a_remedy() {
+        let first = bind("127.0.0.1:0").unwrap();
+        let taken = first.address().to_string();
+        let error = bind(&taken).unwrap_err().to_string();
+        assert!(error.contains(&taken) && error.contains("in use") && error.contains("--listen"), "{error}");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_named() {
+        let error = bind("nonsense").unwrap_err();
+        assert!(matches!(error, BindError::Resolve { .. }), "{error}");
+    }
+}

@@ -1,0 +1,16 @@
+//! Sockets, and nothing else of the daemon knows any. An acceptor hands connections to a fixed pool of workers;
+//! each worker owns its poll and its connections, and carries a request to its end itself.
+
+mod acceptor;
+mod connection;
+mod connection_table;
+mod greeter;
+mod inbox;
+mod listener;
+mod waker;
+mod worker;
+
+pub use acceptor::Acceptor;
+pub use greeter::Greeter;
+pub use listener::{BindError, Listener, bind};
+pub use worker::{Worker, WorkerHandle};

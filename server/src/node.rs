@@ -1,0 +1,235 @@
+//! The life of one node as a process: bind, learn the members, serve, stop when told to.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use dht_protocol::ids::NodeId;
+use dht_protocol::placement::hash::HashKey;
+use dht_protocol::placement::map::ClusterMap;
+use dht_protocol::placement::planner::{PlanError, single_node_map, static_map};
+
+use crate::config::{Members, NodeSettings, split_members};
+use crate::control::StopReason;
+use crate::limits::MEMBERS_BYTES_MAX;
+use crate::net::{BindError, bind};
+use crate::process;
+use crate::server::{Server, ServerSettings, StartError};
+
+/// Why a node did not come to serve, or had to stop.
+#[derive(Debug)]
+pub enum NodeError {
+    /// Its address cannot be listened on.
+    Bind(BindError),
+    /// The list of members makes no cluster.
+    Plan(PlanError),
+    /// The list of members does not name this node.
+    NotAMember {
+        /// How this node is reached.
+        advertise: String,
+    },
+    /// It listens on all addresses, and nobody said by which one it is reached.
+    NoAdvertise {
+        /// Where it listens.
+        listen: String,
+    },
+    /// Standard input did not give a list of members.
+    MembersInput(String),
+    /// The system does not give something.
+    Start(StartError),
+    /// The system gives no signals.
+    Signals(io::Error),
+    /// It served, and cannot go on.
+    Stopped(String),
+}
+
+impl NodeError {
+    /// Whether the settings are at fault rather than the system.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        match self {
+            NodeError::Plan(_) | NodeError::NotAMember { .. } | NodeError::NoAdvertise { .. } => true,
+            NodeError::Bind(_)
+            | NodeError::MembersInput(_)
+            | NodeError::Start(_)
+            | NodeError::Signals(_)
+            | NodeError::Stopped(_) => false,
+        }
+    }
+}
+
+/// Runs a node until it is told to stop. `announce_ready` is called with the address once it is bound.
+///
+/// # Errors
+/// [`NodeError`].
+pub fn run(settings: &NodeSettings, announce_ready: impl FnOnce(SocketAddr)) -> Result<(), NodeError> {
+    let (stop, stopped) = bounded(1);
+    process::stop_on_signals(stop.clone()).map_err(NodeError::Signals)?;
+    let listener = bind(&settings.listen).map_err(NodeError::Bind)?;
+    let bound = listener.address();
+    let advertise = advertised_address(settings, bound)?;
+    let known = match &settings.members {
+        Members::Alone => Some(alone(settings, &advertise)?),
+        Members::Listed(members) => Some(member_of(settings, members, &advertise)?),
+        Members::FromStandardInput => None,
+    };
+    announce_ready(bound);
+    let (map, node) = match known {
+        Some(known) => known,
+        None => match members_from_input(&stop, &stopped)? {
+            Some(members) => member_of(settings, &members, &advertise)?,
+            None => return Ok(()),
+        },
+    };
+    warn_of_dangers(settings);
+    let server_settings = ServerSettings {
+        workers: settings.workers,
+        memory_limit_bytes: settings.memory_limit.0,
+        shutdown_timeout: settings.shutdown_timeout,
+    };
+    let map = Arc::new(map);
+    let server =
+        Server::start(listener, Arc::clone(&map), node, &server_settings, stop).map_err(NodeError::Start)?;
+    log::info!(
+        "started: version={} listen={bound} advertise={advertise} node={node} nodes={} partitions={} of={} workers={} \
+         memory_limit={} cluster={}",
+        env!("CARGO_PKG_VERSION"),
+        map.nodes().len(),
+        map.partitions_of(node).count(),
+        map.ring().partitions_count(),
+        settings.workers,
+        settings.memory_limit,
+        map.cluster_id(),
+    );
+    let reason = stopped.recv().unwrap_or(StopReason::LauncherGone);
+    log::info!("stopping: reason=\"{reason}\"");
+    server.stop();
+    log::info!("stopped");
+    match reason {
+        StopReason::Signal(_) | StopReason::LauncherGone => Ok(()),
+        StopReason::Fatal(why) => Err(NodeError::Stopped(why)),
+    }
+}
+
+/// How others reach this node: as told, or as bound, in the words in which it was told to listen.
+fn advertised_address(settings: &NodeSettings, bound: SocketAddr) -> Result<String, NodeError> {
+    if let Some(advertise) = &settings.advertise {
+        return Ok(advertise.clone());
+    }
+    if bound.ip().is_unspecified() {
+        return Err(NodeError::NoAdvertise { listen: settings.listen.clone() });
+    }
+    Ok(match settings.listen.rsplit_once(':') {
+        Some((host, port)) if port.parse() == Ok(0u16) => format!("{host}:{}", bound.port()),
+        _ => settings.listen.clone(),
+    })
+}
+
+fn alone(settings: &NodeSettings, advertise: &str) -> Result<(ClusterMap, NodeId), NodeError> {
+    if let Some(key) = settings.hash_key {
+        let map = static_map(&[advertise.to_owned()], settings.ring, key).map_err(NodeError::Plan)?;
+        return find(map, advertise);
+    }
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| NodeError::Start(StartError::of("random numbers", &error)))?;
+    let drawn = HashKey::from_bytes(bytes);
+    find(single_node_map(advertise, settings.ring, drawn).map_err(NodeError::Plan)?, advertise)
+}
+
+fn member_of(
+    settings: &NodeSettings,
+    members: &[String],
+    advertise: &str,
+) -> Result<(ClusterMap, NodeId), NodeError> {
+    let hash_key = settings.hash_key.unwrap_or(HashKey::GUESSABLE);
+    find(static_map(members, settings.ring, hash_key).map_err(NodeError::Plan)?, advertise)
+}
+
+/// The map, and which of its nodes this one is.
+fn find(map: ClusterMap, advertise: &str) -> Result<(ClusterMap, NodeId), NodeError> {
+    let node = map.nodes().iter().find(|node| node.address == advertise).map(|node| node.id);
+    node.map(|node| (map, node)).ok_or_else(|| NodeError::NotAMember { advertise: advertise.to_owned() })
+}
+
+/// Reads the first line of standard input as the list of members, and from then on watches for its end, which
+/// stops the node. `None`: the node was stopped before the list came.
+fn members_from_input(
+    stop: &Sender<StopReason>,
+    stopped: &Receiver<StopReason>,
+) -> Result<Option<Vec<String>>, NodeError> {
+    let (line_found, line) = bounded(1);
+    let stop = stop.clone();
+    let watch = move || {
+        let mut input = BufReader::new(io::stdin().lock().take(MEMBERS_BYTES_MAX));
+        let mut text = String::new();
+        let read = input.read_line(&mut text).map(|_| text).map_err(|error| error.to_string());
+        let _ = line_found.send(read);
+        // Whatever else comes is not looked at; its end is all that counts.
+        let _ = io::copy(&mut input.into_inner().into_inner(), &mut io::sink());
+        let _ = stop.try_send(StopReason::LauncherGone);
+    };
+    thread::Builder::new()
+        .name("standard-input".into())
+        .spawn(watch)
+        .map_err(|error| NodeError::Start(StartError::of("a thread", &error)))?;
+    crossbeam_channel::select! {
+        recv(line) -> line => match line {
+            Ok(Ok(text)) if text.ends_with('\n') => Ok(Some(split_members(&text))),
+            Ok(Ok(_)) => Err(NodeError::MembersInput("it ended before a whole line had come".into())),
+            Ok(Err(error)) => Err(NodeError::MembersInput(error)),
+            Err(_) => Err(NodeError::MembersInput("it cannot be read".into())),
+        },
+        recv(stopped) -> _ => Ok(None),
+    }
+}
+
+fn warn_of_dangers(settings: &NodeSettings) {
+    if process::swap_is_possible() {
+        log::warn!(
+            "swap is on: entries may be moved to disk and reads may take milliseconds; turn it off with swapoff -a"
+        );
+    }
+    if settings.members != Members::Alone && settings.hash_key.is_none() {
+        log::warn!(
+            "no --hash-key: key names can be chosen to collide; give all members the same 32 hexadecimal digits where \
+             strangers choose keys"
+        );
+    }
+}
+
+impl fmt::Display for NodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NodeError::Bind(error) => error.fmt(f),
+            NodeError::Plan(error) => write!(f, "--members: {error}"),
+            NodeError::NotAMember { advertise } => write!(
+                f,
+                "the member list does not name this node, {advertise}: add it, or say with --advertise how the list \
+                 names it"
+            ),
+            NodeError::NoAdvertise { listen } => {
+                write!(
+                    f,
+                    "--listen {listen} is every address of this machine: say with --advertise HOST:PORT which one others use"
+                )
+            }
+            NodeError::MembersInput(why) => {
+                write!(
+                    f,
+                    "--members -: no list on standard input: {why}; write one line HOST:PORT,HOST:PORT and keep it open"
+                )
+            }
+            NodeError::Start(error) => error.fmt(f),
+            NodeError::Signals(error) => {
+                write!(f, "cannot watch for signals: {error}; raise the limits of this process")
+            }
+            NodeError::Stopped(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for NodeError {}

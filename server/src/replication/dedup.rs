@@ -1,0 +1,373 @@
+//! The outcomes of a partition's recent writes, so that a second arrival of a write gets the first one's answer
+//! and is not applied again.
+//!
+//! Remembered are the writes with an effect, and of those without one the ones that came as a retry: an earlier
+//! copy of such a write may still be under way, and must not be applied after its client was told that nothing
+//! happened. (Where the first copy to arrive is refused, a later one may well succeed: it is applied once.)
+//!
+//! A record is kept until its client's floor has passed it. Each write to the partition looks at a few records
+//! and drops those that may go, and housekeeping does the same for partitions at rest, so their number follows
+//! the writes in flight, not clients × partitions. Where clients vanish without raising their floor, a byte
+//! budget for the whole node holds: past it, a client's records are dropped, and the client is marked so that a
+//! retry is answered *unknown*.
+//!
+//! The caller holds the partition's lock from [`Dedup::admit`] over the write itself to [`Dedup::record`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dht_protocol::ids::Version;
+use dht_protocol::request::WriteToken;
+use dht_protocol::status::Status;
+
+use crate::memory::{MemoryAccount, MemoryKind};
+use crate::replication::clients::{ClientState, ClientTable};
+
+/// Records looked at, for dropping, with each write.
+const SWEEP_RECORDS: usize = 4;
+/// Records for which room is made at a time.
+const GROW_RECORDS: usize = 4;
+
+/// What a write came to: all that its answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// `OK`, or why the write had no effect.
+    pub status: Status,
+    /// The write's version; with `CONDITION_FAILED`, the entry's.
+    pub version: Version,
+    /// The counter after an `ADD`, the length after an `APPEND`, else 0.
+    pub number: i64,
+}
+
+/// Whether a write may be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It has not been applied: go on, then [`Dedup::record`] what it came to.
+    New,
+    /// It was applied before: answer with this.
+    Replay(Outcome),
+    /// It may have been applied before, and what came of it is forgotten, or its client has moved on.
+    Unknown,
+}
+
+/// Bytes that the outcomes of all partitions of a node may take up.
+#[derive(Debug)]
+pub struct DedupBudget {
+    bytes_max: u64,
+    used_bytes: AtomicU64,
+    memory: Arc<MemoryAccount>,
+}
+
+/// The outcomes of one partition.
+#[derive(Debug, Default)]
+pub struct Dedup {
+    /// In no particular order. Capacity is charged to the budget.
+    records: Vec<Record>,
+    /// Where the next sweep begins.
+    sweep_at: usize,
+}
+
+#[derive(Debug)]
+struct Record {
+    client: Arc<ClientState>,
+    seq: u64,
+    outcome: Outcome,
+}
+
+impl Dedup {
+    /// Judges a write of `client` before it is applied, and takes in the floor it carries.
+    #[must_use]
+    pub fn admit(&self, client: &Arc<ClientState>, token: WriteToken) -> Admission {
+        client.raise_floor(token.floor);
+        if token.seq < client.floor() {
+            return Admission::Unknown;
+        }
+        if let Some(record) = self.records.iter().find(|record| record.is(client, token.seq)) {
+            return Admission::Replay(record.outcome);
+        }
+        if token.seq <= client.forgotten() || (token.retry && client.doubtful()) {
+            return Admission::Unknown;
+        }
+        Admission::New
+    }
+
+    /// Remembers what an admitted write came to, where that is needed.
+    pub fn record(
+        &mut self,
+        client: &Arc<ClientState>,
+        token: WriteToken,
+        outcome: Outcome,
+        budget: &DedupBudget,
+        clients: &ClientTable,
+    ) {
+        // A client that is told to try again does so under the same number: that answer is not to be repeated.
+        let matters = outcome.status == Status::Ok || (token.retry && !outcome.status.may_retry());
+        if !matters {
+            return;
+        }
+        let seq = token.seq;
+        self.sweep(SWEEP_RECORDS);
+        if self.records.len() == self.records.capacity() && !self.make_room(budget, clients) {
+            // Not even one record fits: this very outcome is forgotten.
+            client.forget(seq);
+            clients.remember_forgotten(client);
+            return;
+        }
+        self.records.push(Record { client: Arc::clone(client), seq, outcome });
+    }
+
+    /// Looks at up to `records_max` records and drops those whose floor has passed. Housekeeping for partitions
+    /// that are not written to.
+    pub fn sweep(&mut self, records_max: usize) {
+        for _ in 0..records_max.min(self.records.len()) {
+            if self.sweep_at >= self.records.len() {
+                self.sweep_at = 0;
+            }
+            if self.records.get(self.sweep_at).is_some_and(Record::is_settled) {
+                self.records.swap_remove(self.sweep_at);
+            } else {
+                self.sweep_at += 1;
+            }
+        }
+    }
+
+    /// Gives unused room back to the budget.
+    pub fn shrink(&mut self, budget: &DedupBudget) {
+        if self.records.capacity() - self.records.len() >= 2 * GROW_RECORDS {
+            let before = self.records.capacity();
+            self.records.shrink_to(self.records.len());
+            budget.release(before - self.records.capacity());
+        }
+    }
+
+    /// How many outcomes are remembered.
+    #[must_use]
+    pub fn records_count(&self) -> usize {
+        self.records.len()
+    }
+
+    fn make_room(&mut self, budget: &DedupBudget, clients: &ClientTable) -> bool {
+        if budget.try_charge(GROW_RECORDS.max(self.records.capacity())) {
+            let before = self.records.capacity();
+            self.records.reserve_exact(GROW_RECORDS.max(before));
+            return true;
+        }
+        let records_count = self.records.len();
+        self.sweep(records_count);
+        if self.records.len() == self.records.capacity() {
+            self.forget_one_client(clients);
+        }
+        self.records.len() < self.records.capacity()
+    }
+
+    /// Drops everything about the client of the first record.
+    fn forget_one_client(&mut self, clients: &ClientTable) {
+        let Some(client) = self.records.first().map(|record| Arc::clone(&record.client)) else { return };
+        self.records.retain(|record| {
+            let other = !Arc::ptr_eq(&record.client, &client);
+            if !other {
+                client.forget(record.seq);
+            }
+            other
+        });
+        clients.remember_forgotten(&client);
+    }
+}
+
+impl Record {
+    fn is(&self, client: &Arc<ClientState>, seq: u64) -> bool {
+        self.seq == seq && Arc::ptr_eq(&self.client, client)
+    }
+
+    fn is_settled(&self) -> bool {
+        self.seq < self.client.floor()
+    }
+}
+
+impl DedupBudget {
+    /// A budget of `bytes_max`, which is held against `memory` as it is used.
+    #[must_use]
+    pub fn new(bytes_max: u64, memory: Arc<MemoryAccount>) -> DedupBudget {
+        DedupBudget { bytes_max, used_bytes: AtomicU64::new(0), memory }
+    }
+
+    /// What a record costs: itself, and its share of the state of a client that has gone.
+    const RECORD_BYTES: u64 = (size_of::<Record>() + size_of::<ClientState>() + CLIENT_ENTRY_BYTES) as u64;
+
+    fn try_charge(&self, records: usize) -> bool {
+        let bytes = records as u64 * Self::RECORD_BYTES;
+        let fits = self
+            .used_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|sum| *sum <= self.bytes_max)
+            })
+            .is_ok();
+        if fits && self.memory.try_charge(MemoryKind::Dedup, bytes).is_err() {
+            self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        fits
+    }
+
+    fn release(&self, records: usize) {
+        let bytes = records as u64 * Self::RECORD_BYTES;
+        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.memory.release(MemoryKind::Dedup, bytes);
+    }
+}
+
+/// Estimate of a name in the client table: key, weak pointer, tree overhead, and the counts of an `Arc`.
+const CLIENT_ENTRY_BYTES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dht_protocol::ids::ClientId;
+
+    const RECORD: u64 = DedupBudget::RECORD_BYTES;
+
+    struct Node {
+        dedup: Dedup,
+        clients: ClientTable,
+        budget: DedupBudget,
+    }
+
+    fn node(records_max: u64) -> Node {
+        let memory = MemoryAccount::new(1 << 30);
+        Node {
+            dedup: Dedup::default(),
+            clients: ClientTable::default(),
+            budget: DedupBudget::new(records_max * RECORD, memory),
+        }
+    }
+
+    fn token(seq: u64, floor: u64) -> WriteToken {
+        WriteToken { seq, floor, retry: false }
+    }
+
+    fn outcome(number: u64) -> Outcome {
+        Outcome { status: Status::Ok, version: Version(number), number: 0 }
+    }
+
+    impl Node {
+        fn write(&mut self, client: &Arc<ClientState>, seq: u64, floor: u64) -> Admission {
+            let admission = self.dedup.admit(client, token(seq, floor));
+            if admission == Admission::New {
+                self.dedup.record(client, token(seq, floor), outcome(seq), &self.budget, &self.clients);
+            }
+            admission
+        }
+    }
+
+    #[test]
+    fn a_second_arrival_gets_the_first_answer() {
+        let mut node = node(100);
+        let client = node.clients.greet(ClientId(1));
+        assert_eq!(node.write(&client, 1, 1), Admission::New);
+        assert_eq!(node.write(&client, 1, 1), Admission::Replay(outcome(1)));
+        let other = node.clients.greet(ClientId(2));
+        assert_eq!(node.write(&other, 1, 1), Admission::New, "another client's number 1");
+    }
+
+    #[test]
+    fn a_copy_below_the_floor_is_not_applied() {
+        let mut node = node(100);
+        let client = node.clients.greet(ClientId(1));
+        node.write(&client, 1, 1);
+        node.write(&client, 2, 2);
+        assert_eq!(node.write(&client, 1, 1), Admission::Unknown);
+    }
+
+    #[test]
+    fn a_refusal_of_a_retry_stands_for_its_earlier_copies_too() {
+        let mut node = node(100);
+        let client = node.clients.greet(ClientId(1));
+        let failed = Outcome { status: Status::ConditionFailed, version: Version(9), number: 0 };
+        let busy = Outcome { status: Status::Busy, version: Version::ABSENT, number: 0 };
+        let (first, retry) = (token(1, 1), WriteToken { retry: true, ..token(1, 1) });
+        node.dedup.record(&client, first, failed, &node.budget, &node.clients);
+        assert_eq!(
+            node.dedup.admit(&client, retry),
+            Admission::New,
+            "the first copy was refused, a retry may succeed"
+        );
+        node.dedup.record(&client, retry, busy, &node.budget, &node.clients);
+        assert_eq!(node.dedup.admit(&client, retry), Admission::New, "it was told to try again");
+        node.dedup.record(&client, retry, failed, &node.budget, &node.clients);
+        assert_eq!(node.dedup.admit(&client, first), Admission::Replay(failed), "the late first copy");
+    }
+
+    #[test]
+    fn records_follow_the_writes_in_flight_not_the_writes_made() {
+        let mut node = node(1_000);
+        let clients: Vec<_> = (0..10).map(|id| node.clients.greet(ClientId(id))).collect();
+        // Each client has four writes in flight. A write looks at four records, so a round over N of them takes
+        // N / 4 writes, in which as many become idle: at most a third on top of those in flight.
+        let in_flight = clients.len() * 4;
+        for seq in 1..=10_000u64 {
+            for client in &clients {
+                assert_eq!(node.write(client, seq, seq.saturating_sub(3).max(1)), Admission::New);
+            }
+            let records = node.dedup.records_count();
+            assert!(records <= in_flight + in_flight / 3 + clients.len(), "{records} records");
+        }
+    }
+
+    #[test]
+    fn past_the_budget_a_vanished_client_is_forgotten_and_its_retry_is_unknown() {
+        let mut node = node(8);
+        let gone = node.clients.greet(ClientId(1));
+        for seq in 1..=8 {
+            node.write(&gone, seq, 1);
+        }
+        let id = gone.id();
+        drop(gone);
+        let client = node.clients.greet(ClientId(2));
+        assert_eq!(node.write(&client, 1, 1), Admission::New);
+        assert_eq!(node.write(&client, 1, 1), Admission::Replay(outcome(1)));
+        let back = node.clients.greet(id);
+        assert_eq!(node.write(&back, 8, 1), Admission::Unknown);
+        assert_eq!(node.write(&back, 3, 1), Admission::Unknown);
+        assert_eq!(node.write(&back, 9, 1), Admission::New);
+        assert!(node.budget.used_bytes.load(Ordering::Relaxed) <= 8 * RECORD);
+    }
+
+    #[test]
+    fn without_any_room_a_write_is_applied_once_and_its_retry_is_unknown() {
+        let mut node = node(0);
+        let client = node.clients.greet(ClientId(1));
+        assert_eq!(node.write(&client, 1, 1), Admission::New);
+        assert_eq!(node.write(&client, 1, 1), Admission::Unknown);
+        assert_eq!(node.dedup.records_count(), 0);
+    }
+
+    #[test]
+    fn a_retry_from_a_doubtful_stranger_is_unknown_but_its_first_sends_are_not() {
+        let mut node = node(100);
+        for id in 0..=crate::limits::FORGOTTEN_CLIENTS_MAX as u128 {
+            let state = node.clients.greet(ClientId(1_000 + id));
+            state.forget(1);
+            node.clients.remember_forgotten(&state);
+        }
+        let stranger = node.clients.greet(ClientId(1));
+        assert!(stranger.doubtful());
+        let retry = WriteToken { seq: 1, floor: 1, retry: true };
+        assert_eq!(node.dedup.admit(&stranger, retry), Admission::Unknown);
+        assert_eq!(node.write(&stranger, 2, 1), Admission::New);
+    }
+
+    #[test]
+    fn room_goes_back_to_the_budget() {
+        let mut node = node(1_000);
+        let client = node.clients.greet(ClientId(1));
+        for seq in 1..=500 {
+            node.write(&client, seq, 1);
+        }
+        client.raise_floor(501);
+        node.dedup.sweep(1_000);
+        assert_eq!(node.dedup.records_count(), 0);
+        node.dedup.shrink(&node.budget);
+        assert_eq!(node.budget.used_bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(node.budget.memory.used_by(MemoryKind::Dedup), 0);
+    }
+}

@@ -1,0 +1,138 @@
+//! A daemon as one object: bind, start, stop. Nothing process-wide happens here (no logger, no signals), so that
+//! several can live in one process.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+use dht_protocol::ids::{Cfg, Incarnation, NodeId};
+use dht_protocol::placement::map::ClusterMap;
+
+use crate::control::StopReason;
+use crate::dispatch::{Dispatcher, Identity};
+use crate::housekeeping::Housekeeping;
+use crate::memory::MemoryAccount;
+use crate::metrics::WorkerMetrics;
+use crate::net::{Acceptor, Greeter, Listener, Worker};
+
+/// What a daemon needs besides a listener and a map.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerSettings {
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// Bytes that tables, values and buffers may take.
+    pub memory_limit_bytes: u64,
+    /// How long answers may take to go out at the end.
+    pub shutdown_timeout: Duration,
+}
+
+/// The system did not give what a start needs. What had been started has been stopped again.
+#[derive(Debug)]
+pub struct StartError {
+    what: &'static str,
+    why: String,
+}
+
+/// A daemon that serves.
+pub struct Server {
+    acceptor: Acceptor,
+    workers: Vec<Worker>,
+    housekeeping: Housekeeping,
+    greeter: Greeter,
+    dispatcher: Arc<Dispatcher>,
+}
+
+impl Server {
+    /// Starts serving what `map` gives to `node` on `listener`. Wants to end by itself are sent to `stop`.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(
+        listener: Listener,
+        map: Arc<ClusterMap>,
+        node: NodeId,
+        settings: &ServerSettings,
+        stop: Sender<StopReason>,
+    ) -> Result<Server, StartError> {
+        let identity = draw_identity(node)?;
+        let memory = MemoryAccount::new(settings.memory_limit_bytes);
+        let metrics: Vec<Arc<WorkerMetrics>> = (0..settings.workers).map(|_| Arc::default()).collect();
+        let dispatcher = Arc::new(Dispatcher::new(map, identity, memory, metrics.clone(), stop));
+        let mut workers = Vec::with_capacity(settings.workers);
+        for (number, metrics) in metrics.into_iter().enumerate() {
+            match Worker::start(number, Arc::clone(&dispatcher), metrics, settings.shutdown_timeout) {
+                Ok(worker) => workers.push(worker),
+                Err(error) => {
+                    stop_workers(workers);
+                    return Err(StartError::of("a worker thread", &error));
+                }
+            }
+        }
+        let others = || -> io::Result<(Housekeeping, Greeter, Acceptor)> {
+            let housekeeping = Housekeeping::start(Arc::clone(&dispatcher))?;
+            let greeter = Greeter::start(Arc::clone(&dispatcher))?;
+            let acceptor = Acceptor::start(listener, workers.iter().map(Worker::handle).collect())?;
+            Ok((housekeeping, greeter, acceptor))
+        };
+        match others() {
+            Ok((housekeeping, greeter, acceptor)) => {
+                Ok(Server { acceptor, workers, housekeeping, greeter, dispatcher })
+            }
+            Err(error) => {
+                stop_workers(workers);
+                Err(StartError::of("its threads", &error))
+            }
+        }
+    }
+
+    /// The dispatcher, for what is not asked over a socket.
+    #[must_use]
+    pub fn dispatcher(&self) -> &Arc<Dispatcher> {
+        &self.dispatcher
+    }
+
+    /// Stops accepting, answers what has been read, lets the answers go out (for as long as the settings say), and
+    /// closes.
+    pub fn stop(self) {
+        self.acceptor.stop();
+        self.greeter.stop();
+        self.housekeeping.stop();
+        stop_workers(self.workers);
+    }
+}
+
+fn stop_workers(workers: Vec<Worker>) {
+    workers.iter().for_each(Worker::begin_stop);
+    workers.into_iter().for_each(Worker::join);
+}
+
+fn draw_identity(node: NodeId) -> Result<Identity, StartError> {
+    let random = || getrandom::u64().map_err(|error| StartError::of("random numbers", &error));
+    let incarnation = Incarnation(random()?);
+    // Without a coordinator the configuration number is drawn, so that a version from before a restart does not
+    // match by accident; never 0, the map's "not known".
+    let cfg = Cfg::new((random()? % u64::from(Cfg::MAX.get())) as u32 + 1);
+    Ok(Identity { node, incarnation, cfg, started: Instant::now() })
+}
+
+impl StartError {
+    /// `what` the system did not give, and what it said.
+    #[must_use]
+    pub fn of(what: &'static str, why: &impl fmt::Display) -> StartError {
+        StartError { what, why: why.to_string() }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the system does not give {}: {}; raise the limits of this process (ulimit -a)",
+            self.what, self.why
+        )
+    }
+}
+
+impl std::error::Error for StartError {}

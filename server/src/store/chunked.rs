@@ -1,0 +1,159 @@
+//! A list that grows without ever moving much: items sit in chunks, and only one chunk or the list of chunks moves
+//! at a time. The first chunk is at hand without a detour, as most partitions need no other.
+//!
+//! ```text
+//!   head │ 0 … 1,023 │        rest │ ● │ ● │ …
+//!                                    └─▶ │ 1,024 … 2,047 │
+//! ```
+//!
+//! Invariants:
+//! 1. All chunks but the last are full; `rest` is empty unless `head` is full.
+//! 2. What the list costs is charged to the account that every change is given.
+
+use std::ops::{Index, IndexMut};
+
+use super::heap::{self, Limit};
+use super::limits::CHUNK_ITEMS;
+use crate::memory::{Charge, OutOfMemory};
+
+/// Smallest room of a chunk, in items.
+const CHUNK_ITEMS_MIN: usize = 1;
+/// Rooms by which the list of chunks grows.
+const REST_GROWTH: usize = 16;
+
+/// The list.
+#[derive(Debug)]
+pub(super) struct Chunked<T> {
+    /// The first chunk.
+    head: Vec<T>,
+    /// The others.
+    rest: Vec<Vec<T>>,
+}
+
+impl<T> Chunked<T> {
+    /// An empty list; allocates nothing.
+    pub(super) const fn new() -> Chunked<T> {
+        Chunked { head: Vec::new(), rest: Vec::new() }
+    }
+
+    /// Items.
+    pub(super) fn len(&self) -> usize {
+        match self.rest.last() {
+            None => self.head.len(),
+            Some(last) => self.rest.len() * CHUNK_ITEMS + last.len(),
+        }
+    }
+
+    /// Makes sure that the next [`Chunked::push`] needs no memory. Cost: may move one chunk.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] under [`Limit::Hold`] only; nothing changed.
+    pub(super) fn reserve_one(&mut self, account: &mut Charge, limit: Limit) -> Result<(), OutOfMemory> {
+        let last = self.rest.last_mut().unwrap_or(&mut self.head);
+        if last.len() == CHUNK_ITEMS {
+            if self.rest.len() == self.rest.capacity() {
+                let capacity = self.rest.capacity() + REST_GROWTH;
+                heap::grow(&mut self.rest, capacity, account, limit)?;
+            }
+            let mut chunk = Vec::new();
+            heap::grow(&mut chunk, CHUNK_ITEMS_MIN, account, limit)?;
+            self.rest.push(chunk);
+            return Ok(());
+        }
+        if last.len() == last.capacity() {
+            let more = (last.len() / 2).max(CHUNK_ITEMS_MIN);
+            let capacity = (last.len() + more).min(CHUNK_ITEMS);
+            heap::grow(last, capacity, account, limit)?;
+        }
+        Ok(())
+    }
+
+    /// Adds an item and gives its index. [`Chunked::reserve_one`] came just before.
+    pub(super) fn push(&mut self, item: T) -> usize {
+        let index = self.len();
+        let last = self.rest.last_mut().unwrap_or(&mut self.head);
+        debug_assert!(last.len() < last.capacity());
+        last.push(item);
+        index
+    }
+
+    /// Gives everything back.
+    pub(super) fn clear(&mut self, account: &mut Charge) {
+        account.shrink_by(self.price());
+        *self = Chunked::new();
+    }
+
+    /// What the list costs, its items' own blocks apart.
+    pub(super) fn price(&self) -> u64 {
+        let chunks: u64 = self.rest.iter().map(heap::price_of).sum();
+        heap::price_of(&self.head) + heap::price_of(&self.rest) + chunks
+    }
+
+    /// All items in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.head.iter().chain(self.rest.iter().flatten())
+    }
+}
+
+impl<T> Index<usize> for Chunked<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, index: usize) -> &T {
+        if index < CHUNK_ITEMS {
+            &self.head[index]
+        } else {
+            &self.rest[index / CHUNK_ITEMS - 1][index % CHUNK_ITEMS]
+        }
+    }
+}
+
+impl<T> IndexMut<usize> for Chunked<T> {
+    #[inline]
+    fn index_mut(&mut self, index: usize) -> &mut T {
+        if index < CHUNK_ITEMS {
+            &mut self.head[index]
+        } else {
+            &mut self.rest[index / CHUNK_ITEMS - 1][index % CHUNK_ITEMS]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{MemoryAccount, MemoryKind};
+
+    #[test]
+    fn items_stay_where_they_are() {
+        let account = MemoryAccount::new(u64::MAX);
+        let mut charge = Charge::empty(account.clone(), MemoryKind::Arena);
+        let mut list = Chunked::new();
+        for item in 0..5 * CHUNK_ITEMS {
+            assert_eq!(list.len(), item);
+            list.reserve_one(&mut charge, Limit::Hold).unwrap();
+            list.reserve_one(&mut charge, Limit::Hold).unwrap();
+            assert_eq!(list.push(item), item);
+            assert_eq!(charge.bytes(), list.price());
+        }
+        assert!((0..list.len()).all(|item| list[item] == item));
+        assert!(list.iter().copied().eq(0..list.len()));
+        list[CHUNK_ITEMS] = 7;
+        assert_eq!(list[CHUNK_ITEMS], 7);
+        list.clear(&mut charge);
+        assert_eq!((list.len(), account.used_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_refusal_changes_nothing() {
+        let account = MemoryAccount::new(3_000);
+        let mut charge = Charge::empty(account, MemoryKind::Arena);
+        let mut list = Chunked::new();
+        while list.reserve_one(&mut charge, Limit::Hold).is_ok() {
+            list.push(1u64);
+        }
+        assert_eq!(charge.bytes(), list.price());
+        list.reserve_one(&mut charge, Limit::Exceed).unwrap();
+        assert_eq!(charge.bytes(), list.price());
+    }
+}

@@ -1,0 +1,333 @@
+//! The directory: the leaves of a partition in hash order, found by guess and walk.
+//!
+//! ```text
+//!   head │ leaf │ leaf │ leaf │ … at most 256          the only block of most partitions
+//!   rest │ ● ● ● │  each a block of 1 to 256 leaves    a partition of more than 100,000 entries or so
+//! ```
+//!
+//! Adding a leaf moves at most one block (8 KiB) and the list of blocks: 64 KiB of it are 2,048 blocks, at least
+//! 262,144 leaves, some 60 million entries in one partition.
+//!
+//! Invariants:
+//! 1. Without any leaf the directory has allocated nothing. Otherwise its leaves tile the partition's range in
+//!    order, without gap or overlap.
+//! 2. No block is empty unless it is the head and the only one; `start` of a block is that of its first leaf.
+//! 3. The charge is the price of all leaves' slots, of the blocks and of their list.
+
+use std::sync::Arc;
+
+use dht_protocol::cursor::Cursor;
+use dht_protocol::placement::hash::KeyHash;
+
+use super::heap::{self, Limit};
+use super::leaf::{Leaf, SLOT_BYTES};
+use super::limits::BLOCK_LEAVES_MAX;
+use crate::memory::{Charge, MemoryAccount, MemoryKind, OutOfMemory, allocated_bytes};
+
+/// Steps from the guess before a binary search takes over.
+const WALK_STEPS_MAX: usize = 4;
+/// Rooms by which the list of blocks grows at least.
+const REST_GROWTH_MIN: usize = 4;
+
+/// The part of the ring that a table covers: the hashes that share their top `bits` bits with `start`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// Lowest hash.
+    pub(super) start: u64,
+    /// Top bits that all hashes here share.
+    pub(super) bits: u32,
+}
+
+impl Span {
+    /// The cursor at which the span ends.
+    pub(super) fn end(self) -> Cursor {
+        let last = Cursor::of_hash(KeyHash(self.start | (u64::MAX >> self.bits)));
+        last.next()
+    }
+}
+
+/// Where a leaf stands. Good until leaves are added or removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LeafAt {
+    /// 0 is the head.
+    block: u32,
+    place: u32,
+}
+
+/// Some leaves in a row.
+#[derive(Debug)]
+struct Block {
+    /// Lowest hash of the first leaf.
+    start: u64,
+    leaves: Vec<Leaf>,
+}
+
+/// All leaves of a partition.
+#[derive(Debug)]
+pub(super) struct Directory {
+    span: Span,
+    head: Block,
+    rest: Vec<Block>,
+    charge: Charge,
+}
+
+/// What the slots of a leaf cost.
+fn slots_price(slots_count: usize) -> u64 {
+    allocated_bytes(slots_count * SLOT_BYTES)
+}
+
+impl Directory {
+    /// A directory without leaves; allocates nothing.
+    pub(super) fn new(span: Span, memory: Arc<MemoryAccount>) -> Directory {
+        let head = Block { start: span.start, leaves: Vec::new() };
+        Directory { span, head, rest: Vec::new(), charge: Charge::empty(memory, MemoryKind::Tables) }
+    }
+
+    /// Bytes taken from the allocator.
+    pub(super) fn charged_bytes(&self) -> u64 {
+        self.charge.bytes()
+    }
+
+    /// The leaf that covers `hash`; `None` if there are no leaves.
+    #[inline]
+    pub(super) fn locate(&self, hash: KeyHash) -> Option<LeafAt> {
+        debug_assert_eq!((hash.0 ^ self.span.start) >> (u64::BITS - self.span.bits), 0);
+        let block =
+            if self.rest.is_empty() { 0 } else { self.rest.partition_point(|block| block.start <= hash.0) };
+        let leaves = &self.block(block).leaves;
+        let guess = if self.rest.is_empty() {
+            // Leaves of random keys are about equally wide.
+            let rel = (hash.0 << self.span.bits) >> u32::BITS;
+            (rel * leaves.len() as u64) >> u32::BITS
+        } else {
+            leaves.len() as u64 / 2
+        };
+        let place = walk(leaves, guess as usize, hash)?;
+        Some(LeafAt { block: block as u32, place: place as u32 })
+    }
+
+    /// The leaf at `at`.
+    #[inline]
+    pub(super) fn leaf(&self, at: LeafAt) -> &Leaf {
+        &self.block(at.block as usize).leaves[at.place as usize]
+    }
+
+    /// The leaf at `at`, to change slots and not sizes: see [`Directory::replace`].
+    #[inline]
+    pub(super) fn leaf_mut(&mut self, at: LeafAt) -> &mut Leaf {
+        &mut self.block_mut(at.block as usize).leaves[at.place as usize]
+    }
+
+    /// The leaf behind the one at `at`.
+    pub(super) fn next(&self, at: LeafAt) -> Option<LeafAt> {
+        if (at.place as usize + 1) < self.block(at.block as usize).leaves.len() {
+            Some(LeafAt { place: at.place + 1, ..at })
+        } else if at.block as usize != self.rest.len() {
+            Some(LeafAt { block: at.block + 1, place: 0 })
+        } else {
+            None
+        }
+    }
+
+    /// The other half of the range that the leaf at `at` is a half of, if it is one leaf.
+    pub(super) fn buddy(&self, at: LeafAt) -> Option<LeafAt> {
+        let leaf = self.leaf(at);
+        if leaf.bits() == self.span.bits {
+            return None;
+        }
+        let buddy = self.locate(KeyHash(leaf.start() ^ (1 << (u64::BITS - leaf.bits()))))?;
+        (self.leaf(buddy).bits() == leaf.bits()).then_some(buddy)
+    }
+
+    /// Charges the slots of leaves that are about to be built.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] under [`Limit::Hold`] only; nothing was charged.
+    pub(super) fn charge_slots(&mut self, slots_counts: &[usize], limit: Limit) -> Result<(), OutOfMemory> {
+        let price = slots_counts.iter().map(|&count| slots_price(count)).sum();
+        heap::charge(&mut self.charge, price, limit)
+    }
+
+    /// Adds the first leaf, which covers everything and has no slots.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]; nothing changed.
+    pub(super) fn add_root(&mut self) -> Result<LeafAt, OutOfMemory> {
+        debug_assert!(self.head.leaves.is_empty());
+        heap::grow(&mut self.head.leaves, 1, &mut self.charge, Limit::Hold)?;
+        self.head.leaves.push(Leaf::new(self.span.start, self.span.bits, 0));
+        Ok(LeafAt { block: 0, place: 0 })
+    }
+
+    /// Puts a leaf, whose slots are charged, into the place of the one at `at`, whose slots are given back.
+    pub(super) fn replace(&mut self, at: LeafAt, leaf: Leaf) {
+        let old = std::mem::replace(self.leaf_mut(at), leaf);
+        self.charge.shrink_by(slots_price(old.slots_count()));
+    }
+
+    /// Puts a leaf, whose slots are charged, behind the one at `at`. [`Directory::reserve_one`] came just before.
+    pub(super) fn insert_behind(&mut self, at: LeafAt, leaf: Leaf) {
+        let leaves = &mut self.block_mut(at.block as usize).leaves;
+        debug_assert!(leaves.len() < leaves.capacity());
+        leaves.insert(at.place as usize + 1, leaf);
+    }
+
+    /// Makes sure that a leaf can be put behind the one at `at`, and says where that one stands now. Cost: moves
+    /// at most one block and the list of blocks.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]; nothing changed.
+    pub(super) fn reserve_one(&mut self, at: LeafAt) -> Result<LeafAt, OutOfMemory> {
+        let at = if self.block(at.block as usize).leaves.len() < BLOCK_LEAVES_MAX {
+            at
+        } else {
+            self.split_block(at)?
+        };
+        let leaves =
+            if at.block == 0 { &mut self.head.leaves } else { &mut self.rest[at.block as usize - 1].leaves };
+        if leaves.len() == leaves.capacity() {
+            let capacity = (leaves.len() + (leaves.len() / 4).max(1)).min(BLOCK_LEAVES_MAX);
+            heap::grow(leaves, capacity, &mut self.charge, Limit::Hold)?;
+        }
+        Ok(at)
+    }
+
+    /// Cuts the block of `at` in two and says where that leaf stands then.
+    fn split_block(&mut self, at: LeafAt) -> Result<LeafAt, OutOfMemory> {
+        const KEPT: usize = BLOCK_LEAVES_MAX / 2;
+        if self.rest.len() == self.rest.capacity() {
+            let capacity = self.rest.len() + (self.rest.len() / 4).max(REST_GROWTH_MIN);
+            heap::grow(&mut self.rest, capacity, &mut self.charge, Limit::Hold)?;
+        }
+        let mut leaves = Vec::new();
+        heap::grow(&mut leaves, BLOCK_LEAVES_MAX * 3 / 4, &mut self.charge, Limit::Hold)?;
+        leaves.extend(self.block_mut(at.block as usize).leaves.drain(KEPT..));
+        let start = leaves[0].start();
+        self.rest.insert(at.block as usize, Block { start, leaves });
+        Ok(match (at.place as usize).checked_sub(KEPT) {
+            Some(place) => LeafAt { block: at.block + 1, place: place as u32 },
+            None => at,
+        })
+    }
+
+    /// Removes the leaf at `at`, whose range its left neighbour has taken over. Cost: as for adding one.
+    pub(super) fn remove(&mut self, at: LeafAt) {
+        let block = at.block as usize;
+        let leaf = self.block_mut(block).leaves.remove(at.place as usize);
+        self.charge.shrink_by(slots_price(leaf.slots_count()));
+        let Some(first) = self.block(block).leaves.first() else {
+            self.remove_empty_block(block);
+            return;
+        };
+        self.block_mut(block).start = first.start();
+        let joined = (block < self.rest.len() && self.join_blocks(block))
+            || (block > 0 && self.join_blocks(block - 1));
+        if !joined {
+            self.trim(block);
+        }
+    }
+
+    fn remove_empty_block(&mut self, block: usize) {
+        if self.rest.is_empty() {
+            return;
+        }
+        let removed = if block == 0 {
+            let second = self.rest.remove(0);
+            std::mem::replace(&mut self.head, second)
+        } else {
+            self.rest.remove(block - 1)
+        };
+        self.charge.shrink_by(heap::price_of(&removed.leaves));
+        self.trim(0);
+    }
+
+    /// Takes the last leaf away.
+    pub(super) fn clear(&mut self) {
+        debug_assert!(self.rest.is_empty() && self.head.leaves.len() == 1);
+        self.charge.shrink_to(0);
+        self.head.leaves = Vec::new();
+        self.rest = Vec::new();
+    }
+
+    /// Appends block `block + 1` to block `block` if both are small. Says whether it did.
+    fn join_blocks(&mut self, block: usize) -> bool {
+        let count = self.block(block).leaves.len() + self.block(block + 1).leaves.len();
+        if count > BLOCK_LEAVES_MAX / 2 {
+            return false;
+        }
+        let joined = self.rest.remove(block);
+        let price = heap::price_of(&joined.leaves);
+        let target = if block == 0 { &mut self.head } else { &mut self.rest[block - 1] };
+        if target.leaves.capacity() < count {
+            heap::grow(&mut target.leaves, count, &mut self.charge, Limit::Exceed)
+                .expect("a charge that may exceed the limit is never refused");
+        }
+        target.leaves.extend(joined.leaves);
+        target.start = target.leaves[0].start();
+        self.charge.shrink_by(price);
+        self.trim(block);
+        true
+    }
+
+    /// Gives back room that a block, and the list of blocks, no longer need.
+    fn trim(&mut self, block: usize) {
+        let leaves = if block == 0 { &mut self.head.leaves } else { &mut self.rest[block - 1].leaves };
+        if leaves.len() * 2 < leaves.capacity() {
+            let capacity = leaves.len() + leaves.len() / 4;
+            heap::shrink(leaves, capacity, &mut self.charge);
+        }
+        if self.rest.len() * 2 < self.rest.capacity() {
+            let capacity = self.rest.len();
+            heap::shrink(&mut self.rest, capacity, &mut self.charge);
+        }
+    }
+
+    #[inline]
+    fn block(&self, block: usize) -> &Block {
+        if block == 0 { &self.head } else { &self.rest[block - 1] }
+    }
+
+    #[inline]
+    fn block_mut(&mut self, block: usize) -> &mut Block {
+        if block == 0 { &mut self.head } else { &mut self.rest[block - 1] }
+    }
+
+    /// Checks the invariants and calls `on_leaf` for each leaf in order. For tests.
+    pub(super) fn check_invariants(&self, mut on_leaf: impl FnMut(&Leaf)) {
+        let blocks = || std::iter::once(&self.head).chain(&self.rest);
+        let mut price = heap::price_of(&self.rest);
+        let mut next = u128::from(self.span.start);
+        for block in blocks() {
+            price += heap::price_of(&block.leaves);
+            assert!(!block.leaves.is_empty() || self.rest.is_empty(), "a block is empty");
+            assert_eq!(u128::from(block.start), next);
+            assert!(block.leaves.len() <= BLOCK_LEAVES_MAX);
+            for leaf in &block.leaves {
+                price += slots_price(leaf.slots_count());
+                assert_eq!(u128::from(leaf.start()), next, "leaves overlap or leave a gap");
+                next += 1 << (u64::BITS - leaf.bits());
+                on_leaf(leaf);
+            }
+        }
+        if !self.head.leaves.is_empty() {
+            let end = u128::from(self.span.start) + (1 << (u64::BITS - self.span.bits));
+            assert_eq!(next, end, "leaves do not cover the partition");
+        }
+        assert_eq!(price, self.charge.bytes(), "the directory's charge is wrong");
+    }
+}
+
+/// The place of the leaf that covers `hash`, looked for from `guess` on; `None` if there are no leaves.
+#[inline]
+fn walk(leaves: &[Leaf], guess: usize, hash: KeyHash) -> Option<usize> {
+    let mut place = guess;
+    for _ in 0..WALK_STEPS_MAX {
+        let leaf = leaves.get(place)?;
+        if leaf.covers(hash) {
+            return Some(place);
+        }
+        // The first leaf begins where the range does, so there is one before any that begins past `hash`.
+        place = if hash.0 < leaf.start() { place - 1 } else { place + 1 };
+    }
+    Some(leaves.partition_point(|leaf| leaf.start() <= hash.0) - 1)
+}

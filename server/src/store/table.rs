@@ -1,0 +1,364 @@
+//! The table: directory and leaves over arena and large values. One operation at a time; whoever calls holds the
+//! partition's lock.
+//!
+//! ```text
+//!   hash ─▶ directory ─▶ leaf ─▶ tag ─▶ offset ─▶ arena: entry ─▶ (large value)
+//! ```
+//!
+//! Files: this one looks up and writes; `resize.rs` builds leaves anew, `compact.rs` empties segments, `scan.rs`
+//! pages through.
+//!
+//! Invariants:
+//! 1. Each live entry of the arena has exactly one slot, in the leaf that covers its key's hash, and no key two.
+//! 2. An operation that fails has changed no key, value or version (it may have rebuilt a leaf or moved entries).
+//! 3. No operation touches more than `STEP_SLOTS_MAX` slots or copies more than `STEP_BYTES_MAX` bytes of values;
+//!    `step` counts, `usage` tells.
+
+use std::sync::Arc;
+
+use dht_protocol::ids::Version;
+use dht_protocol::placement::hash::{HashKey, KeyHash};
+
+use super::arena::{Address, Arena};
+use super::directory::{Directory, LeafAt, Span};
+use super::entry::{self, Body, Entry};
+use super::large::LargeValue;
+use super::large_list::LargeList;
+use super::limits::STEP_SLOTS_MAX;
+use super::usage::PartitionUsage;
+use super::value::{Found, NewValue, StoreError, StoredValue};
+use crate::memory::{MemoryAccount, OutOfMemory};
+
+/// What makes a hash of a key. The cluster's hash key; in tests also something that collides at will.
+pub(super) trait HashKeys {
+    /// The hash of `key`.
+    fn hash_of(&self, key: &[u8]) -> KeyHash;
+}
+
+impl HashKeys for HashKey {
+    #[inline]
+    fn hash_of(&self, key: &[u8]) -> KeyHash {
+        self.hash(key)
+    }
+}
+
+/// Work done under the lock since the current operation began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Step {
+    /// Slots touched.
+    pub(super) slots: usize,
+    /// Bytes of values copied.
+    pub(super) bytes: usize,
+}
+
+/// One table.
+#[derive(Debug)]
+pub(super) struct Table<H> {
+    pub(super) hasher: H,
+    pub(super) span: Span,
+    pub(super) directory: Directory,
+    pub(super) arena: Arena,
+    larges: LargeList,
+    pub(super) step: Step,
+    entries: u64,
+    key_bytes: u64,
+    value_bytes: u64,
+    large_bytes: u64,
+    pub(super) growth_steps: u64,
+    pub(super) compaction_steps: u64,
+    /// The costliest operation so far, slots and bytes apart.
+    step_max: Step,
+}
+
+/// Where a key was found.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: LeafAt,
+    slot: usize,
+    address: Address,
+}
+
+impl<H: HashKeys> Table<H> {
+    /// An empty table for the hashes of `span`; allocates nothing.
+    pub(super) fn new(hasher: H, span: Span, memory: Arc<MemoryAccount>) -> Table<H> {
+        Table {
+            hasher,
+            span,
+            directory: Directory::new(span, Arc::clone(&memory)),
+            arena: Arena::new(Arc::clone(&memory)),
+            larges: LargeList::new(memory),
+            step: Step::default(),
+            entries: 0,
+            key_bytes: 0,
+            value_bytes: 0,
+            large_bytes: 0,
+            growth_steps: 0,
+            compaction_steps: 0,
+            step_max: Step::default(),
+        }
+    }
+
+    /// What `key` holds.
+    pub(super) fn get(&self, hash: KeyHash, key: &[u8]) -> Option<Found<'_>> {
+        let place = self.find(hash, key, &mut 0)?;
+        let entry = Entry::read(self.arena.bytes_at(place.address));
+        let value = match entry.body {
+            Body::Inline(value) => StoredValue::Inline(value),
+            Body::Large { index, .. } => StoredValue::Large(self.larges.get(index)),
+        };
+        Some(Found { version: entry.version, value_type: entry.value_type, value })
+    }
+
+    /// Writes `value` under `key`, new or not, and gives the large value that it displaced.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfMemory`], after making room by compaction did not help, and [`StoreError::Crowded`].
+    pub(super) fn put(
+        &mut self,
+        hash: KeyHash,
+        key: &[u8],
+        value: &NewValue<'_>,
+        version: Version,
+    ) -> Result<Option<Arc<LargeValue>>, StoreError> {
+        self.step = Step::default();
+        let dead_before = self.arena.dead_bytes();
+        let mut written = self.try_put(hash, key, value, version);
+        if written.as_ref().err() == Some(&StoreError::OutOfMemory) && self.reclaim(hash) {
+            written = self.try_put(hash, key, value, version);
+        }
+        if written.is_ok() {
+            self.pay_for_compaction(dead_before);
+        }
+        self.end_step();
+        written
+    }
+
+    fn try_put(
+        &mut self,
+        hash: KeyHash,
+        key: &[u8],
+        value: &NewValue<'_>,
+        version: Version,
+    ) -> Result<Option<Arc<LargeValue>>, StoreError> {
+        let mut visited = 0;
+        let found = self.find(hash, key, &mut visited);
+        self.step.slots += visited;
+        match found {
+            Some(place) => Ok(self.overwrite(place, hash, key, value, version)?),
+            None => {
+                self.insert(hash, key, value, version)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn insert(
+        &mut self,
+        hash: KeyHash,
+        key: &[u8],
+        value: &NewValue<'_>,
+        version: Version,
+    ) -> Result<(), StoreError> {
+        let at = self.make_room(hash)?;
+        let address = self.append(None, hash, &new_entry(key, value, version), value)?;
+        self.step.slots += 1;
+        self.directory.leaf_mut(at).insert(hash, address.0);
+        self.count_in(key.len(), value.len(), matches!(value, NewValue::Large(..)));
+        Ok(())
+    }
+
+    fn overwrite(
+        &mut self,
+        place: Place,
+        hash: KeyHash,
+        key: &[u8],
+        value: &NewValue<'_>,
+        version: Version,
+    ) -> Result<Option<Arc<LargeValue>>, OutOfMemory> {
+        let bytes = self.arena.bytes_at(place.address);
+        let (old_extent, old) = (entry::extent_of(bytes), Entry::read(bytes));
+        let old_value_bytes = old.value_bytes();
+        let old_large = match old.body {
+            Body::Inline(_) => None,
+            Body::Large { index, .. } => Some(index),
+        };
+        let mut entry = new_entry(key, value, version);
+        let mut displaced = None;
+        if entry.extent_bytes() == old_extent && old_large.is_some() == matches!(value, NewValue::Large(..)) {
+            if let (Some(index), NewValue::Large(_, large)) = (old_large, value) {
+                entry = with_index(entry, index);
+                displaced = Some(self.larges.replace(index, Arc::clone(large)));
+            }
+            self.arena.overwrite(place.address, &entry, hash);
+            self.step.bytes += inline_bytes(value);
+        } else {
+            let address = self.append(old_large, hash, &entry, value)?;
+            self.directory.leaf_mut(place.at).set_offset(place.slot, address.0);
+            self.arena.kill(place.address);
+            displaced = old_large.map(|index| self.larges.remove(index));
+        }
+        self.count_out(key.len(), old_value_bytes, old_large.is_some());
+        self.count_in(key.len(), value.len(), matches!(value, NewValue::Large(..)));
+        Ok(displaced)
+    }
+
+    /// Appends an entry to the arena and keeps its large value, if it has one.
+    fn append(
+        &mut self,
+        old_large: Option<u32>,
+        hash: KeyHash,
+        entry: &Entry<'_>,
+        value: &NewValue<'_>,
+    ) -> Result<Address, OutOfMemory> {
+        debug_assert!(old_large.is_none() || matches!(value, NewValue::Inline(_)));
+        let moved = self.arena.append_cost_bytes(entry.extent_bytes()) - entry.extent_bytes();
+        let address = match value {
+            NewValue::Inline(_) => self.arena.append(entry, hash)?,
+            NewValue::Large(_, large) => {
+                self.larges.reserve_one()?;
+                let entry = with_index(*entry, self.larges.next_index());
+                match self.arena.append(&entry, hash) {
+                    Ok(address) => {
+                        self.larges.insert(Arc::clone(large));
+                        address
+                    }
+                    Err(refused) => {
+                        self.larges.give_back_if_unused();
+                        return Err(refused);
+                    }
+                }
+            }
+        };
+        self.step.bytes += moved + inline_bytes(value);
+        Ok(address)
+    }
+
+    /// Removes `key`; `None` if it is absent. Gives its large value.
+    pub(super) fn delete(&mut self, hash: KeyHash, key: &[u8]) -> Option<Option<Arc<LargeValue>>> {
+        self.step = Step::default();
+        let mut visited = 0;
+        let place = self.find(hash, key, &mut visited)?;
+        self.step.slots += visited;
+        let dead_before = self.arena.dead_bytes();
+        let entry = Entry::read(self.arena.bytes_at(place.address));
+        let value_bytes = entry.value_bytes();
+        let large = match entry.body {
+            Body::Inline(_) => None,
+            Body::Large { index, .. } => Some(index),
+        };
+        self.directory.leaf_mut(place.at).remove(place.slot);
+        self.arena.kill(place.address);
+        let displaced = large.map(|index| self.larges.remove(index));
+        self.count_out(key.len(), value_bytes, displaced.is_some());
+        self.shrink(place.at);
+        self.pay_for_compaction(dead_before);
+        self.end_step();
+        Some(displaced)
+    }
+
+    /// Where `key` is. Adds the number of keys compared to `visited`.
+    #[inline]
+    fn find(&self, hash: KeyHash, key: &[u8], visited: &mut usize) -> Option<Place> {
+        let at = self.directory.locate(hash)?;
+        let leaf = self.directory.leaf(at);
+        let slot = leaf.find(hash, |offset| {
+            *visited += 1;
+            entry::key_of(self.arena.bytes_at(Address(offset))) == key
+        })?;
+        Some(Place { at, slot, address: Address(leaf.offset(slot)) })
+    }
+
+    /// Closes the books of an operation.
+    pub(super) fn end_step(&mut self) {
+        debug_assert!(self.step.slots <= STEP_SLOTS_MAX, "{:?}", self.step);
+        self.step_max.slots = self.step_max.slots.max(self.step.slots);
+        self.step_max.bytes = self.step_max.bytes.max(self.step.bytes);
+    }
+
+    fn count_in(&mut self, key_bytes: usize, value_bytes: usize, large: bool) {
+        self.entries += 1;
+        self.key_bytes += key_bytes as u64;
+        self.value_bytes += value_bytes as u64;
+        self.large_bytes += if large { value_bytes as u64 } else { 0 };
+    }
+
+    fn count_out(&mut self, key_bytes: usize, value_bytes: usize, large: bool) {
+        self.entries -= 1;
+        self.key_bytes -= key_bytes as u64;
+        self.value_bytes -= value_bytes as u64;
+        self.large_bytes -= if large { value_bytes as u64 } else { 0 };
+    }
+
+    /// Numbers of this table.
+    pub(super) fn usage(&self) -> PartitionUsage {
+        PartitionUsage {
+            entries: self.entries,
+            key_bytes: self.key_bytes,
+            value_bytes: self.value_bytes,
+            table_bytes: self.directory.charged_bytes(),
+            arena_bytes: self.arena.charged_bytes(),
+            dead_bytes: self.arena.dead_bytes(),
+            large_bytes: self.large_bytes,
+            growth_steps: self.growth_steps,
+            compaction_steps: self.compaction_steps,
+            step_slots_max: self.step_max.slots as u64,
+            step_bytes_max: self.step_max.bytes as u64,
+        }
+    }
+
+    /// Checks every invariant of the table and its parts. Cost: visits everything. For tests.
+    ///
+    /// # Panics
+    /// When one does not hold.
+    pub(super) fn check_invariants(&self) {
+        let hash_at =
+            |offset| entry::hash_of(self.arena.bytes_at(Address(offset)), |key| self.hasher.hash_of(key));
+        let mut slots = 0;
+        self.directory.check_invariants(|leaf| {
+            leaf.check_invariants(hash_at);
+            slots += leaf.len() as u64;
+        });
+        let (mut entries, mut key_bytes, mut value_bytes, mut large_bytes, mut larges) = (0, 0, 0, 0, 0);
+        self.arena.check_invariants(|address| {
+            let entry = Entry::read(self.arena.bytes_at(address));
+            let place = self.find(self.hasher.hash_of(entry.key), entry.key, &mut 0);
+            assert!(place.is_some_and(|place| place.address == address), "a live entry has no slot");
+            entries += 1;
+            key_bytes += entry.key.len() as u64;
+            value_bytes += entry.value_bytes() as u64;
+            if let Body::Large { index, value_bytes } = entry.body {
+                assert_eq!(self.larges.get(index).len(), value_bytes as usize);
+                large_bytes += u64::from(value_bytes);
+                larges += 1;
+            }
+        });
+        self.larges.check_invariants(larges);
+        assert_eq!((slots, entries), (self.entries, self.entries));
+        assert_eq!((key_bytes, value_bytes), (self.key_bytes, self.value_bytes));
+        assert_eq!(large_bytes, self.large_bytes);
+    }
+}
+
+/// The entry for a value; a large one's index is yet to be filled in.
+fn new_entry<'a>(key: &'a [u8], value: &NewValue<'a>, version: Version) -> Entry<'a> {
+    let body = match value {
+        NewValue::Inline(value) => Body::Inline(value.bytes),
+        NewValue::Large(_, large) => Body::Large { index: 0, value_bytes: large.len() as u32 },
+    };
+    Entry { version, value_type: value.value_type(), key, body }
+}
+
+fn with_index(entry: Entry<'_>, index: u32) -> Entry<'_> {
+    match entry.body {
+        Body::Inline(_) => entry,
+        Body::Large { value_bytes, .. } => Entry { body: Body::Large { index, value_bytes }, ..entry },
+    }
+}
+
+/// Bytes that writing the value copies.
+fn inline_bytes(value: &NewValue<'_>) -> usize {
+    match value {
+        NewValue::Inline(value) => value.bytes.len(),
+        NewValue::Large(..) => 0,
+    }
+}
