@@ -38,7 +38,9 @@ mod client;
 mod error;
 mod iter;
 mod key;
+mod typed;
 mod value;
+mod value_serde;
 
 pub use client::{Builder, Client, Conditional, Versioned};
 pub use dht_protocol::ids::{ClusterId, Version};
