@@ -47,6 +47,16 @@ pub enum Conditional {
     },
 }
 
+/// Answer of [`Client::local_stats`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LocalStats {
+    /// Connections that are open.
+    pub connections_open: usize,
+    /// Answers on them that came after their callers had given up, and were ignored.
+    pub stale_answers: u64,
+}
+
 impl Client {
     /// Connects to the cluster of which `servers` names one or more nodes: `"HOST:PORT[,HOST:PORT…]"`.
     ///
@@ -245,6 +255,13 @@ impl Client {
         })
     }
 
+    /// What this client itself can tell, without asking anybody.
+    #[must_use]
+    pub fn local_stats(&self) -> LocalStats {
+        let (connections_open, stale_answers) = self.core.pools.counts();
+        LocalStats { connections_open, stale_answers }
+    }
+
     fn put_if<T: Serialize + ?Sized>(
         &self,
         key: &[u8],
@@ -331,4 +348,160 @@ fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Encoded> {
 /// The value as it travels. What was encoded is a value, so this does not fail.
 fn value_ref(encoded: &Encoded) -> Result<ValueRef<'_>> {
     ValueRef::new(encoded.tag, &encoded.bytes).map_err(|error| Error::Encode { reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::thread;
+
+    use super::*;
+    use crate::testing::{FakeNode, FakeStore, dead_address};
+    use crate::value::Value;
+
+    fn node() -> (FakeNode, Client) {
+        let store = FakeStore::new(100);
+        let node = FakeNode::alone(move |asked| store.answer(asked));
+        let client = Client::connect(&node.address).unwrap();
+        (node, client)
+    }
+
+    fn refused_with<T: std::fmt::Debug>(result: Result<T>) -> Status {
+        match result {
+            Err(Error::Refused { status, .. }) => status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_life_of_an_entry() {
+        let (_node, client) = node();
+        assert_eq!(client.get::<String>("a").unwrap(), None);
+        assert!(!client.exists("a").unwrap());
+        let first = client.put("a", "one").unwrap();
+        assert_eq!(
+            client.get_versioned::<String>("a").unwrap(),
+            Some(Versioned { version: first, value: "one".to_owned() })
+        );
+        let second = client.put("a", &2).unwrap();
+        assert!(second > first);
+        assert_eq!(client.get::<i32>("a").unwrap(), Some(2));
+        assert!(client.exists("a").unwrap());
+        assert!(client.delete("a").unwrap().is_some());
+        assert_eq!(client.delete("a").unwrap(), None);
+        client.put("v", &Value::Json("{\"x\":[1]}".into())).unwrap();
+        assert_eq!(client.get::<Value>("v").unwrap(), Some(Value::Json("{\"x\":[1]}".into())));
+        assert_eq!(
+            client.get::<BTreeMap<String, Vec<u8>>>("v").unwrap(),
+            Some(BTreeMap::from([("x".to_owned(), vec![1])]))
+        );
+    }
+
+    #[test]
+    fn conditional_writes() {
+        let (_node, client) = node();
+        let Conditional::Done(first) = client.put_if_absent("a", &1).unwrap() else { panic!() };
+        assert_eq!(client.put_if_absent("a", &2).unwrap(), Conditional::Refused { current: first });
+        assert_eq!(client.replace("b", &1).unwrap(), Conditional::Refused { current: Version::ABSENT });
+        let Conditional::Done(second) = client.replace("a", &3).unwrap() else { panic!() };
+        assert_eq!(client.compare_and_put("a", first, &4).unwrap(), Conditional::Refused { current: second });
+        let Conditional::Done(third) = client.compare_and_put("a", second, &4).unwrap() else { panic!() };
+        assert!(matches!(client.compare_and_put("b", Version::ABSENT, &4).unwrap(), Conditional::Done(_)));
+        assert_eq!(client.delete_if("a", first).unwrap(), Conditional::Refused { current: third });
+        assert!(matches!(client.delete_if("a", third).unwrap(), Conditional::Done(_)));
+        assert_eq!(client.delete_if("a", third).unwrap(), Conditional::Refused { current: Version::ABSENT });
+    }
+
+    #[test]
+    fn counters_and_appends() {
+        let (_node, client) = node();
+        assert_eq!(client.add("n", 5).unwrap(), 5);
+        assert_eq!(client.add("n", -7).unwrap(), -2);
+        client.put("n", &i64::MAX).unwrap();
+        assert_eq!(refused_with(client.add("n", 1)), Status::Overflow);
+        client.put("t", "12").unwrap();
+        assert_eq!(client.add("t", 1).unwrap(), 13);
+        assert_eq!(client.append("log", "ab").unwrap(), 2);
+        assert_eq!(client.append("log", "ä").unwrap(), 4);
+        assert_eq!(refused_with(client.append("log", &Value::Bytes(vec![1]))), Status::WrongType);
+        assert!(matches!(client.append("log", &1), Err(Error::Encode { .. })));
+        assert_eq!(client.get::<String>("log").unwrap().as_deref(), Some("abä"));
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_refused_at_home() {
+        let (node, client) = node();
+        assert!(matches!(client.put("", &1), Err(Error::BadKey { .. })));
+        assert!(matches!(client.get::<i64>([0xFF, 1]), Err(Error::BadKey { .. })));
+        assert!(matches!(client.delete([b'k'; 65_536]), Err(Error::TooLarge { what: "key", .. })));
+        let long = "v".repeat(VALUE_BYTES_MAX + 1);
+        assert!(matches!(client.put("k", &long), Err(Error::TooLarge { what: "value", .. })));
+        assert!(node.tokens().is_empty());
+        let longest = "v".repeat(VALUE_BYTES_MAX);
+        client.put("k", &longest).unwrap();
+        assert_eq!(client.get::<String>("k").unwrap().unwrap().len(), VALUE_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_node_that_takes_shorter_values_is_not_sent_longer_ones() {
+        let (node, _) = node();
+        crate::sync::lock(&node.identity).hello.value_bytes_max = 4;
+        let client = Client::connect(&node.address).unwrap();
+        client.put("k", "1234").unwrap();
+        assert!(matches!(client.put("k", "12345"), Err(Error::TooLarge { bytes: 5, bytes_max: 4, .. })));
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_a_decode_error() {
+        let (_node, client) = node();
+        client.put("k", "text").unwrap();
+        let error = client.get::<i64>("k").unwrap_err();
+        assert!(
+            error.to_string().starts_with("the stored value is text, which does not read as i64"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn every_node_is_asked() {
+        let nodes = FakeNode::cluster(
+            (0..3)
+                .map(|_| {
+                    let store = FakeStore::new(100);
+                    Box::new(move |asked: &crate::testing::Asked<'_>| store.answer(asked)) as Box<_>
+                })
+                .collect(),
+        );
+        let client = Client::connect(&format!("{},{}", dead_address(), nodes[2].address)).unwrap();
+        let pings = client.ping();
+        assert_eq!(pings.len(), 3);
+        assert!(pings.iter().all(|(_, result)| result.is_ok()), "{pings:?}");
+        let stats = client.stats();
+        assert!(stats.iter().all(|(_, result)| matches!(&result, Ok(stats) if stats[0].0 == "keys")));
+    }
+
+    #[test]
+    fn threads_share_one_client() {
+        let (node, client) = node();
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        client.clone().add("n", 1).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(client.get::<u32>("n").unwrap(), Some(800));
+        assert!(node.connections() <= 2);
+        let mut seqs: Vec<_> = node.tokens().iter().map(|token| token.seq).collect();
+        seqs.sort_unstable();
+        assert_eq!(seqs, (1..=800).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_promised_traits() {
+        fn is<T: Clone + Send + Sync + 'static>() {}
+        is::<Client>();
+    }
 }

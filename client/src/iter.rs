@@ -277,6 +277,174 @@ impl ScanPages {
             return Err(Malformed("next cursor of a page"));
         }
         self.cursor = next;
+        if next == end {
+            self.pending.pop_front();
+            self.cursor = self.pending.front().map_or(Cursor::END, |first| self.ring.cursor_start(*first));
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, OnceLock};
+
+    use super::*;
+    use crate::Client;
+    use crate::sync::lock;
+    use crate::testing::{CLUSTER, FakeNode, FakeStore, Reply, map_of};
+
+    /// Three nodes that each have all entries and answer for the partitions that they are asked for.
+    fn three_nodes(inline_bytes_max: usize) -> (Vec<FakeNode>, Arc<FakeStore>, Client) {
+        let store = Arc::new(FakeStore::new(inline_bytes_max));
+        let scripts = (0..3).map(|_| {
+            let store = Arc::clone(&store);
+            Box::new(move |asked: &crate::testing::Asked<'_>| store.answer(asked)) as Box<_>
+        });
+        let nodes = FakeNode::cluster(scripts.collect());
+        let client = Client::connect(&nodes[1].address).unwrap();
+        (nodes, store, client)
+    }
+
+    fn keys(iter: Iter) -> Vec<String> {
+        iter.map(|entry| entry.unwrap().key.to_string()).collect()
+    }
+
+    fn once_each(keys: Vec<String>) -> BTreeSet<String> {
+        let count = keys.len();
+        let set = BTreeSet::from_iter(keys);
+        assert_eq!(set.len(), count, "a key came twice");
+        set
+    }
+
+    #[test]
+    fn every_key_once_whatever_the_page_size() {
+        let (_nodes, _, client) = three_nodes(100);
+        let all: BTreeSet<_> = (0..200).map(|number| format!("key{number}")).collect();
+        for key in &all {
+            client.put(key, &1).unwrap();
+        }
+        for page_size in [0, 1, 7, 200, 1_000_000] {
+            assert_eq!(once_each(keys(client.iter().page_size(page_size))), all, "{page_size}");
+        }
+        let some = once_each(keys(client.iter().prefix("key19").page_size(2)));
+        assert_eq!(some.len(), 11);
+        assert!(keys(client.iter().prefix("none")).is_empty());
+    }
+
+    #[test]
+    fn an_empty_cluster_has_no_entries() {
+        let (_nodes, _, client) = three_nodes(100);
+        let mut iter = client.iter();
+        assert!(iter.next().is_none() && iter.next().is_none());
+    }
+
+    #[test]
+    fn values_left_out_of_the_page_are_fetched_and_skipped_when_gone() {
+        let (_nodes, store, client) = three_nodes(10);
+        client.put("long", &"x".repeat(1_000)).unwrap();
+        client.put("gone", &"y".repeat(1_000)).unwrap();
+        client.put("short", "z").unwrap();
+        let mut seen = BTreeSet::new();
+        let iter = client.iter();
+        for entry in iter {
+            store.remove("gone");
+            let entry = entry.unwrap();
+            assert_eq!(entry.value.to_string(), entry.get::<String>().unwrap());
+            seen.insert((entry.key.to_string(), entry.get::<String>().unwrap().len()));
+        }
+        seen.retain(|(key, _)| key != "gone");
+        assert_eq!(seen, BTreeSet::from([("long".to_owned(), 1_000), ("short".to_owned(), 1)]));
+    }
+
+    #[test]
+    fn a_new_map_in_the_middle_neither_repeats_nor_misses_a_key() {
+        let store = Arc::new(FakeStore::new(100));
+        let moved = Arc::new(AtomicBool::new(false));
+        let nodes = Arc::new(OnceLock::<Vec<FakeNode>>::new());
+        let scripts = (0..2).map(|node| {
+            let (store, moved, nodes) = (Arc::clone(&store), Arc::clone(&moved), Arc::clone(&nodes));
+            Box::new(move |asked: &crate::testing::Asked<'_>| {
+                if let Request::Scan(scan) = asked.request
+                    && moved.load(Ordering::Relaxed)
+                    && node == 1
+                {
+                    // Node 1 has given everything to node 0.
+                    assert!(!scan.partitions.is_empty());
+                    let addresses: Vec<_> =
+                        nodes.get().unwrap().iter().map(|node| node.address.as_str()).collect();
+                    let all_to_0 = map_of(CLUSTER, 2, &addresses[..1]);
+                    lock(&nodes.get().unwrap()[1].identity).map = all_to_0;
+                    return asked.send(&Response::Refused(dht_protocol::response::Refusal::NotOwner(
+                        dht_protocol::response::NotOwner {
+                            partition: PartitionId(0),
+                            config: dht_protocol::placement::map::PartitionConfig {
+                                cfg: dht_protocol::ids::Cfg::new(1),
+                                primary: NodeId(0),
+                            },
+                        },
+                    )));
+                }
+                store.answer(asked)
+            }) as Box<_>
+        });
+        assert!(nodes.set(FakeNode::cluster(scripts.collect())).is_ok());
+        let client = Client::connect(&nodes.get().unwrap()[0].address).unwrap();
+        let all: BTreeSet<_> = (0..100).map(|number| format!("key{number}")).collect();
+        for key in &all {
+            client.put(key, &1).unwrap();
+        }
+        let mut seen = Vec::new();
+        for entry in client.iter().page_size(3) {
+            seen.push(entry.unwrap().key.to_string());
+            // Half of the keys are node 1's, so some of its pages have come and some have not.
+            moved.store(seen.len() > 70, Ordering::Relaxed);
+        }
+        assert_eq!(once_each(seen), all);
+        assert_eq!(client.map().epoch(), Epoch(2));
+    }
+
+    #[test]
+    fn an_error_comes_once_and_ends_the_iteration() {
+        let node = FakeNode::alone(|asked| asked.refuse(Status::OutOfMemory));
+        let client = Client::connect(&node.address).unwrap();
+        let mut iter = client.iter();
+        assert!(matches!(iter.next(), Some(Err(Error::Refused { status: Status::OutOfMemory, .. }))));
+        assert!(iter.next().is_none());
+        let too_long = client.iter().prefix([b'a'; 70_000]).next();
+        assert!(matches!(too_long, Some(Err(Error::TooLarge { what: "prefix", .. }))));
+    }
+
+    #[test]
+    fn a_node_that_does_not_move_on_is_an_error_and_no_endless_loop() {
+        let node = FakeNode::alone(|asked| {
+            let mut out = Vec::new();
+            let page =
+                dht_protocol::response::PageWriter::begin(asked.header.request_id, asked.epoch, &mut out);
+            page.finish(0, Cursor::START, &mut out);
+            Reply::Send(out)
+        });
+        let client = Client::connect(&node.address).unwrap();
+        assert!(matches!(client.iter().next(), Some(Err(Error::Protocol { .. }))));
+    }
+
+    #[test]
+    fn split_arcs_go_on_where_the_cursor_is() {
+        let (_nodes, _, client) = three_nodes(100);
+        let mut scan = client.iter().scan;
+        let sixteen = scan.ring;
+        scan.pending.drain(..3);
+        scan.cursor = Cursor::new(sixteen.cursor_start(PartitionId(3)).get() + 1).unwrap();
+        let thirty_two = Ring::new(32).unwrap();
+        scan.split_arcs(thirty_two);
+        assert_eq!(
+            scan.pending.iter().copied().collect::<Vec<_>>(),
+            (6..32).map(PartitionId).collect::<Vec<_>>()
+        );
+        scan.cursor = thirty_two.cursor_start(PartitionId(7));
+        scan.split_arcs(Ring::new(64).unwrap());
+        assert_eq!(scan.pending.front(), Some(&PartitionId(14)));
     }
 }

@@ -54,8 +54,6 @@ pub(crate) enum Reply {
 pub(crate) struct Asked<'a> {
     pub(crate) header: Header,
     pub(crate) request: Request<'a>,
-    /// Number of the connection, from 0.
-    pub(crate) connection: usize,
     /// Number of the request among those that reached the script, from 0.
     pub(crate) number: usize,
     pub(crate) epoch: Epoch,
@@ -139,9 +137,8 @@ impl FakeNode {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (identity, script) = (Arc::clone(&identity), Arc::clone(&script));
-                let connection = lock(&identity).connections;
                 lock(&identity).connections += 1;
-                thread::spawn(move || serve(&stream.unwrap(), connection, &identity, &*script));
+                thread::spawn(move || serve(&stream.unwrap(), &identity, &*script));
             }
         });
         fake
@@ -162,14 +159,14 @@ pub(crate) fn dead_address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-fn serve(mut stream: &TcpStream, connection: usize, identity: &Mutex<Identity>, script: &Script) {
+fn serve(mut stream: &TcpStream, identity: &Mutex<Identity>, script: &Script) {
     let (mut buffer, mut chunk) = (Vec::new(), vec![0; 65_536]);
     let (mut late, mut reversed) = (Vec::new(), Vec::new());
     loop {
         match cut(&buffer, BODY_BYTES_MAX) {
             Cut::Frame { header, body, frame_bytes } => {
                 let request = Request::decode(&header, body).unwrap();
-                match answer(header, request, connection, identity, script) {
+                match answer(header, request, identity, script) {
                     Reply::Send(bytes) => {
                         late.extend(bytes);
                         if stream.write_all(&late).is_err() {
@@ -204,16 +201,10 @@ fn serve(mut stream: &TcpStream, connection: usize, identity: &Mutex<Identity>, 
     }
 }
 
-fn answer(
-    header: Header,
-    request: Request<'_>,
-    connection: usize,
-    identity: &Mutex<Identity>,
-    script: &Script,
-) -> Reply {
+fn answer(header: Header, request: Request<'_>, identity: &Mutex<Identity>, script: &Script) -> Reply {
     let asked = {
         let mut identity = lock(identity);
-        let mut asked = Asked { header, request, connection, number: 0, epoch: identity.map.epoch() };
+        let mut asked = Asked { header, request, number: 0, epoch: identity.map.epoch() };
         match request {
             Request::Hello(_) => return asked.send(&Response::Hello(identity.hello)),
             Request::Map => return asked.send(&Response::Map(Box::new(identity.map.clone()))),
@@ -228,14 +219,17 @@ fn answer(
 }
 
 /// Entries by key, with what a real node does to them.
-#[derive(Default)]
 pub(crate) struct FakeStore {
     entries: Mutex<(u64, BTreeMap<Vec<u8>, (Version, u8, Vec<u8>)>)>,
     /// Longest value that a page carries, bytes.
-    pub(crate) inline_bytes_max: usize,
+    inline_bytes_max: usize,
 }
 
 impl FakeStore {
+    pub(crate) fn new(inline_bytes_max: usize) -> FakeStore {
+        FakeStore { entries: Mutex::default(), inline_bytes_max }
+    }
+
     pub(crate) fn answer(&self, asked: &Asked<'_>) -> Reply {
         let mut guard = lock(&self.entries);
         let (last, entries) = &mut *guard;

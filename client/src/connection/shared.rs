@@ -325,3 +325,177 @@ pub(crate) fn prepare(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(SOCKET_SLICE))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use dht_protocol::ids::{ClientId, ClusterId, Epoch, Version};
+    use dht_protocol::op::Op;
+    use dht_protocol::request::{Key, Request};
+    use dht_protocol::response::Response;
+    use dht_protocol::value::ValueRef;
+
+    use super::*;
+    use crate::connection::{Greeting, open};
+    use crate::testing::{Asked, FakeNode, Reply};
+
+    fn connect(node: &FakeNode) -> Connection {
+        let greeting = Greeting { client_id: ClientId(1), cluster_id: ClusterId(0) };
+        open(&node.address, &greeting, Duration::from_secs(5)).unwrap()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    /// Asks for `key`; the node answers with the key as the value.
+    fn get(connection: &Connection, key: &[u8], deadline: Instant) -> Result<Vec<u8>, CallError> {
+        let request = Request::Get { key: Key::new(key).unwrap() };
+        let answer = connection.call(deadline, |id, out| request.encode(id, Epoch(1), out))?;
+        match Response::decode(Op::Get, &answer.header, &answer.body).unwrap() {
+            Response::Found { value, .. } => Ok(value.bytes.to_vec()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn echo(asked: &Asked<'_>) -> Vec<u8> {
+        let Request::Get { key } = asked.request else { panic!() };
+        asked.answer(&Response::Found {
+            version: Version(1),
+            value: ValueRef::new(0, key.as_bytes()).unwrap(),
+        })
+    }
+
+    #[test]
+    fn each_of_32_threads_gets_its_own_answer_out_of_order() {
+        let node = FakeNode::alone(|asked| Reply::Reverse(echo(asked), 32));
+        let connection = connect(&node);
+        thread::scope(|scope| {
+            for thread in 0..32 {
+                let connection = &connection;
+                scope.spawn(move || {
+                    for round in 0..200 {
+                        let key = format!("{thread}:{round}").repeat(1 + round % 50);
+                        assert_eq!(get(connection, key.as_bytes(), soon()).unwrap(), key.as_bytes());
+                    }
+                });
+            }
+        });
+        assert_eq!((node.connections(), connection.stale_answers_count()), (1, 0));
+        assert_eq!(connection.callers_count(), 0);
+    }
+
+    #[test]
+    fn more_callers_than_slots_wait_for_one() {
+        let node = FakeNode::alone(|asked| Reply::Send(echo(asked)));
+        let connection = connect(&node);
+        thread::scope(|scope| {
+            for thread in 0..crate::limits::SLOTS_MAX + 100 {
+                let connection = &connection;
+                scope.spawn(move || {
+                    let key = thread.to_string();
+                    assert_eq!(get(connection, key.as_bytes(), soon()).unwrap(), key.as_bytes());
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_connection_that_breaks_tells_everybody_at_once() {
+        let node = FakeNode::alone(|asked| match asked.number {
+            0..15 => Reply::Silence,
+            _ => Reply::Close(vec![]),
+        });
+        let connection = connect(&node);
+        let begun = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    let lost = get(&connection, b"k", soon()).unwrap_err();
+                    assert!(matches!(lost, CallError::Lost { sent: true, .. }), "{lost:?}");
+                });
+            }
+        });
+        assert!(connection.is_dead() && begun.elapsed() < Duration::from_secs(5));
+        let dead = get(&connection, b"k", soon()).unwrap_err();
+        assert!(matches!(dead, CallError::Lost { sent: false, .. }), "{dead:?}");
+    }
+
+    #[test]
+    fn a_caller_whose_time_is_up_leaves_the_others_their_answers() {
+        let node = FakeNode::alone(|asked| match asked.request {
+            Request::Get { key } if key.as_bytes() == b"never" => Reply::Silence,
+            _ => Reply::Reverse(echo(asked), 2),
+        });
+        let connection = connect(&node);
+        thread::scope(|scope| {
+            let patient = scope.spawn(|| get(&connection, b"first", soon()));
+            let late = get(&connection, b"never", Instant::now() + Duration::from_millis(30));
+            assert_eq!(late, Err(CallError::TimedOut { sent: true }));
+            assert_eq!(get(&connection, b"second", soon()).unwrap(), b"second");
+            assert_eq!(patient.join().unwrap().unwrap(), b"first");
+        });
+        assert!(!connection.is_dead());
+    }
+
+    #[test]
+    fn a_node_that_says_nothing_for_long_is_taken_for_dead() {
+        let node = FakeNode::alone(|_| Reply::Silence);
+        let connection = connect(&node);
+        let silent = get(&connection, b"k", Instant::now() + SILENCE_MIN + Duration::from_millis(10));
+        assert_eq!(silent, Err(CallError::TimedOut { sent: true }));
+        assert!(connection.is_dead());
+    }
+
+    #[test]
+    fn long_frames_go_both_ways_while_others_wait() {
+        let node = FakeNode::alone(|asked| match asked.request {
+            Request::Put { value, .. } => asked.send(&Response::Found { version: Version(1), value }),
+            _ => Reply::Send(echo(asked)),
+        });
+        let connection = connect(&node);
+        let long = vec![7; 16 << 20];
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let request = Request::Put {
+                        key: Key::new(b"k").unwrap(),
+                        value: ValueRef::new(0, &long).unwrap(),
+                        condition: dht_protocol::request::Condition::Always,
+                        token: None,
+                    };
+                    let answer =
+                        connection.call(soon(), |id, out| request.encode(id, Epoch(1), out)).unwrap();
+                    assert_eq!(answer.body.len(), long.len() + 9);
+                    for _ in 0..20 {
+                        assert_eq!(get(&connection, b"small", soon()).unwrap(), b"small");
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_node_that_takes_no_bytes_ends_the_connection_and_leaves_no_doubt_about_what_was_not_written() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _deaf = listener.accept().unwrap();
+        prepare(&stream).unwrap();
+        let node = FakeNode::alone(|_| Reply::Silence);
+        let hello = *connect(&node).hello();
+        let connection = Connection::new("deaf".into(), hello, stream, FrameReader::new());
+        let long = vec![7; 16 << 20];
+        let soon = Instant::now() + Duration::from_millis(300);
+        thread::scope(|scope| {
+            let writer =
+                scope.spawn(|| connection.call(soon, |_, out| out.extend_from_slice(&long)).unwrap_err());
+            while !lock(&connection.state).writing {
+                thread::yield_now();
+            }
+            let behind = get(&connection, b"k", Instant::now() + Duration::from_secs(5)).unwrap_err();
+            assert!(matches!(behind, CallError::Lost { sent: false, .. }), "{behind:?}");
+            assert!(matches!(writer.join().unwrap(), CallError::Lost { sent: true, .. }));
+        });
+    }
+}
