@@ -73,8 +73,8 @@ pub enum Error {
         address: String,
         /// The client's cluster.
         expected: ClusterId,
-        /// The server's.
-        found: ClusterId,
+        /// The server's, if it said which.
+        found: Option<ClusterId>,
     },
     /// A node said no. Nothing was changed.
     Refused {
@@ -165,11 +165,14 @@ impl fmt::Display for Error {
             Error::Unreachable { address, reason } => {
                 write!(f, "cannot reach {address} ({reason}): check the address and that the daemon runs")
             }
-            Error::WrongCluster { address, expected, found } => write!(
-                f,
-                "{address} belongs to cluster {found}, not to {expected}: correct the address, or make a new \
-                 client if the cluster was set up anew"
-            ),
+            Error::WrongCluster { address, expected, found } => {
+                write!(f, "{address} belongs to ")?;
+                match found {
+                    Some(found) => write!(f, "cluster {found}, not to {expected}")?,
+                    None => write!(f, "another cluster than {expected}")?,
+                }
+                f.write_str(": correct the address, or make a new client if the cluster was set up anew")
+            }
             Error::Refused { status, text } => write!(f, "refused with {}: {text}", status.name()),
             Error::TimedOut { outcome, after, last } => {
                 write!(f, "no answer within {after:?}")?;

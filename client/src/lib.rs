@@ -35,14 +35,30 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+mod builder;
+mod call;
+#[cfg(test)]
+mod call_tests;
 pub mod cli;
 mod client;
+mod connection;
 mod error;
 mod iter;
 mod key;
+mod limits;
+mod pool;
+mod retry;
+mod router;
+mod sync;
+#[cfg(test)]
+mod testing;
+mod typed;
 mod value;
+mod value_serde;
+mod write_tokens;
 
-pub use client::{Builder, Client, Conditional, Versioned};
+pub use builder::Builder;
+pub use client::{Client, Conditional, LocalStats, Versioned};
 pub use dht_protocol::ids::{ClusterId, Version};
 pub use dht_protocol::placement::map::{ClusterMap, Node};
 pub use dht_protocol::status::Status;

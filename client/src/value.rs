@@ -125,15 +125,26 @@ impl fmt::Display for Value {
     }
 }
 
-/// Stands in until the tag-keeping form is written.
-impl serde::Serialize for Value {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.to_wire().1)
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<'de> serde::Deserialize<'de> for Value {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
-        String::deserialize(deserializer).map(Value::Text)
+    #[test]
+    fn nothing_is_lost_whatever_is_stored() {
+        for tag in (0..=6).chain(128..=255) {
+            let value_type = ValueType::new(tag).unwrap();
+            for bytes in [&b""[..], b"a", b"\xFF\x00", b"12345678", &[1], &[2]] {
+                let value = Value::from_wire(value_type, bytes);
+                assert_eq!(value.to_wire(), (tag, bytes.to_vec()), "{value:?}");
+                assert_eq!(value.type_name(), value_type.to_string());
+            }
+        }
+    }
+
+    #[test]
+    fn shows_what_people_can_read() {
+        assert_eq!(Value::Bytes(b"a\xFF".to_vec()).to_string(), "a\\xFF");
+        assert_eq!(Value::MessagePack(rmp_serde::to_vec(&[1, 2]).unwrap()).to_string(), "[1,2]");
+        assert_eq!(Value::Float(0.5).to_string(), "0.5");
     }
 }
