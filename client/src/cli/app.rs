@@ -46,6 +46,9 @@ pub(crate) fn parse<A: Parser>(
             Ok(()) => Failure::OutputClosed,
             Err(error) => Failure::of_output(error),
         },
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            Failure::Usage(format!("name a command; '{program} --help' shows them"))
+        }
         _ => Failure::Usage(usage_text(program, &error.to_string())),
     })
 }
