@@ -181,14 +181,20 @@ impl Dispatcher {
         }
     }
 
-    /// Second pass: ask for the memory that the third will touch.
+    /// Second pass: ask for the memory that the third will touch, slots first and then the entries they name.
     fn prefetch(&self, prepared: &[Option<Prepared<'_>>]) {
-        for slot in prepared {
-            let Some(Prepared::Request { hash: Some(hash), .. }) = slot else { continue };
-            let partition = self.map.owners(*hash).partition;
-            if let Some(hosted) = &self.partitions[partition.0 as usize] {
-                let _ = (hosted, hash);
+        let hosted_of = |slot: &Option<Prepared<'_>>| match slot {
+            Some(Prepared::Request { hash: Some(hash), .. }) => {
+                let hosted = self.partitions[self.map.owners(*hash).partition.0 as usize].as_ref()?;
+                Some((hosted, *hash))
             }
+            Some(Prepared::Request { hash: None, .. } | Prepared::Refused(_)) | None => None,
+        };
+        for (hosted, hash) in prepared.iter().filter_map(hosted_of) {
+            hosted.lock().store.prefetch_slots(hash);
+        }
+        for (hosted, hash) in prepared.iter().filter_map(hosted_of) {
+            hosted.lock().store.prefetch_entry(hash);
         }
     }
 

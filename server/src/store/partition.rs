@@ -61,6 +61,18 @@ impl Partition {
         self.table.get(hash, key)
     }
 
+    /// First of two passes before a batch of look-ups: asks for the slots that one of `hash` will read.
+    #[inline]
+    pub fn prefetch_slots(&self, hash: KeyHash) {
+        self.table.prefetch_slots(hash);
+    }
+
+    /// Second pass, when the slots have come: asks for the entry.
+    #[inline]
+    pub fn prefetch_entry(&self, hash: KeyHash) {
+        self.table.prefetch_entry(hash);
+    }
+
     /// Writes `value` under `key`, new or not. The value is large if and only if [`is_large`] says so.
     ///
     /// # Errors
