@@ -58,6 +58,11 @@ pub const MEMORY_LIMIT_DEFAULT_PERCENT: u64 = 80;
 
 /// Pause of housekeeping between two rounds over all partitions, milliseconds.
 pub const HOUSEKEEPING_PAUSE_MS: u64 = 200;
+/// Memory is short, and housekeeping compacts more, above this part of the memory limit, percent.
+pub const MEMORY_SHORT_PERCENT: u64 = 90;
+/// Bounded steps of compaction that a write refused memory may cause in its own partition, the lock let go between
+/// two of them.
+pub const ROOM_TRIES_MAX: usize = 16;
 /// Outcomes that housekeeping looks at in one partition before it lets go of the lock.
 pub const HOUSEKEEPING_RECORDS_MAX: usize = 1_024;
 
