@@ -1,1 +1,67 @@
-//! stub
+//! Client of the distributed hash table: typed values under keys, counters, conditional writes, iteration over
+//! the whole cluster.
+//!
+//! ```no_run
+//! # fn main() -> dht_client::Result<()> {
+//! use dht_client::Client;
+//!
+//! let client = Client::connect("127.0.0.1:7400")?;
+//! client.put("greeting", "hello")?;
+//! assert_eq!(client.get::<String>("greeting")?.as_deref(), Some("hello"));
+//! client.put("answer", &41)?;
+//! assert_eq!(client.add("answer", 1)?, 42);
+//! for entry in client.iter().prefix("gre") {
+//!     let entry = entry?;
+//!     println!("{} = {}", entry.key, entry.value);
+//! }
+//! assert!(client.delete("greeting")?.is_some());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Client`] is cheap to clone and may be shared by any number of threads; it starts none itself. Every call
+//! ends within [`Builder::op_timeout`]. A write that was lost on the way is sent again by itself and never
+//! applied twice; where the client cannot know whether a write took place, the error says so:
+//! [`Error::outcome`] is then [`Outcome::Unknown`].
+//!
+//! The way of a call:
+//!
+//! ```text
+//! client ─ typed ─ call ─ router ─ pool ─ connection ─ socket
+//!                   │
+//!                 retry (no I/O) · write_tokens
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod builder;
+mod call;
+#[cfg(test)]
+mod call_tests;
+mod client;
+mod connection;
+mod error;
+mod iter;
+mod key;
+mod limits;
+mod pool;
+mod retry;
+mod router;
+mod sync;
+#[cfg(test)]
+mod testing;
+mod typed;
+mod value;
+mod value_serde;
+mod write_tokens;
+
+pub use builder::Builder;
+pub use client::{Client, Conditional, LocalStats, Versioned};
+pub use dht_protocol::ids::{ClusterId, Version};
+pub use dht_protocol::placement::map::{ClusterMap, Node};
+pub use dht_protocol::status::Status;
+pub use dht_protocol::value::ValueType;
+pub use error::{Error, Outcome, Result};
+pub use iter::{Entry, Iter};
+pub use key::Key;
+pub use value::Value;

@@ -1,0 +1,395 @@
+//! One call: from a request through as many attempts as it takes to an answer or an error.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dht_protocol::error::Malformed;
+use dht_protocol::ids::{Epoch, NodeId};
+use dht_protocol::op::Op;
+use dht_protocol::placement::map::{ClusterMap, Node};
+use dht_protocol::request::{Request, WriteToken};
+use dht_protocol::response::{Refusal, Response};
+use dht_protocol::status::{Meaning, Status};
+
+use crate::builder::open_failed;
+use crate::connection::{Answer, CallError, Connection, OpenError};
+use crate::error::{Error, Outcome, Result};
+use crate::limits::REFRESH_PAUSE;
+use crate::pool::{Picked, Pools};
+use crate::retry::{Failure, Retry, Step, splitmix64};
+use crate::router::Router;
+use crate::sync::lock;
+use crate::write_tokens::{OpenWrite, WriteTokens};
+
+/// What every clone of a client shares.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) op_timeout: Duration,
+    pub(crate) attempts_max: u32,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) pools: Pools,
+    pub(crate) router: Router,
+    pub(crate) tokens: WriteTokens,
+    /// Random; drawn from for back-off and choice of nodes.
+    pub(crate) random: AtomicU64,
+    /// When the map was last asked for because a node did not answer.
+    pub(crate) refreshed_at: Mutex<Option<Instant>>,
+}
+
+/// What a call asks, and whom, under a given map.
+pub(crate) trait Operation {
+    /// The node to ask. Called before each attempt.
+    fn route(&mut self, map: &ClusterMap) -> NodeId;
+
+    /// What to ask; a write's token is put in later.
+    fn request(&self) -> Request<'_>;
+}
+
+/// How an attempt went that brought no final answer.
+enum Failed {
+    /// The call may go on.
+    Retryable(Failure, Last),
+    /// The call is over.
+    Final(Error),
+}
+
+/// What the last attempt ran into.
+enum Last {
+    Unreachable { address: String, reason: String },
+    Lost { address: String, reason: String },
+    NoAnswer { address: String },
+    Refused { address: String, status: Status, text: String },
+}
+
+/// One call on its way.
+struct Call<'a> {
+    retry: Retry,
+    deadline: Instant,
+    op_timeout: Duration,
+    write: Option<OpenWrite<'a>>,
+}
+
+impl Core {
+    /// Asks until there is an answer. `read` understands it; `None` says that the node must not answer so.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub(crate) fn call<T>(
+        &self,
+        operation: &mut dyn Operation,
+        read: impl FnMut(Response<'_>) -> Option<Result<T>>,
+    ) -> Result<T> {
+        self.call_with(self.attempts_max, operation, read)
+    }
+
+    /// As [`Core::call`], with so many attempts.
+    pub(crate) fn call_with<T>(
+        &self,
+        attempts_max: u32,
+        operation: &mut dyn Operation,
+        mut read: impl FnMut(Response<'_>) -> Option<Result<T>>,
+    ) -> Result<T> {
+        let mut call = self.begin(attempts_max, is_write(operation.request().op()))?;
+        loop {
+            let map = self.router.map();
+            let (failure, last) = match self.attempt(&mut call, &map, operation, &mut read) {
+                Ok(answer) => return answer,
+                Err(Failed::Final(error)) => return Err(error),
+                Err(Failed::Retryable(failure, last)) => (failure, last),
+            };
+            let now = Instant::now();
+            match call.retry.on_failure(now, failure) {
+                Step::Again(at) => thread::sleep(at.saturating_duration_since(now)),
+                Step::TimeUp => return Err(call.time_up(last)),
+                Step::AttemptsUsedUp => return Err(call.attempts_used_up(last)),
+            }
+        }
+    }
+
+    fn begin(&self, attempts_max: u32, is_write: bool) -> Result<Call<'_>> {
+        let deadline = Instant::now() + self.op_timeout;
+        let write = if is_write {
+            let waited = "too many writes of this client are unanswered".to_owned();
+            Some(self.tokens.open(deadline).ok_or(Error::TimedOut {
+                outcome: Outcome::NotDone,
+                after: self.op_timeout,
+                last: Some(waited),
+            })?)
+        } else {
+            None
+        };
+        let retry = Retry::new(is_write, deadline, attempts_max, self.next_random());
+        Ok(Call { retry, deadline, op_timeout: self.op_timeout, write })
+    }
+
+    fn attempt<T>(
+        &self,
+        call: &mut Call<'_>,
+        map: &ClusterMap,
+        operation: &mut dyn Operation,
+        read: &mut impl FnMut(Response<'_>) -> Option<Result<T>>,
+    ) -> std::result::Result<Result<T>, Failed> {
+        let node_id = operation.route(map);
+        let Some(node) = map.node(node_id) else {
+            // Only a caller that names a node by itself can name one that has left.
+            let reason = "it is not in the cluster map".to_owned();
+            let error = Error::Unreachable { address: format!("node {node_id}"), reason };
+            return Err(Failed::Final(call.unless_in_doubt(error)));
+        };
+        let connection = self.connection(node, map, call)?;
+        let incarnation = connection.hello().incarnation;
+        if !call.retry.may_send(node_id, incarnation) {
+            let reason = format!("node {} was restarted between a write and its retry", node.address);
+            return Err(Failed::Final(Error::Unknown { reason }));
+        }
+        if let Some(error) = too_large(&operation.request(), &connection) {
+            return Err(Failed::Final(call.unless_in_doubt(error)));
+        }
+        let token = call.write.as_ref().map(|write| write.token(call.retry.in_doubt()));
+        let request = with_token(operation.request(), token);
+        match connection.call(call.deadline, |id, out| request.encode(id, map.epoch(), out)) {
+            Ok(answer) => self.understand(call, map, request.op(), &connection, &answer, read),
+            Err(error) => {
+                let address = node.address.clone();
+                let (sent, last) = match error {
+                    CallError::Lost { sent, reason } => (sent, Last::Lost { address, reason }),
+                    CallError::TimedOut { sent } => (sent, Last::NoAnswer { address }),
+                };
+                self.refresh_elsewhere(node_id, map, call.deadline);
+                let failure = if sent { Failure::Lost(node_id, incarnation) } else { Failure::NotSent };
+                Err(Failed::Retryable(failure, last))
+            }
+        }
+    }
+
+    /// A connection to `node`, and a look at the map if the node was restarted.
+    fn connection(
+        &self,
+        node: &Node,
+        map: &ClusterMap,
+        call: &Call<'_>,
+    ) -> std::result::Result<Arc<Connection>, Failed> {
+        match self.pools.pick(node, call.deadline) {
+            Ok(Picked { connection, restarted }) => {
+                self.tokens.narrow_span(connection.hello().write_span_max);
+                if restarted {
+                    self.refresh_from(&connection, map.epoch(), call.deadline);
+                }
+                Ok(connection)
+            }
+            Err(OpenError::Unreachable(reason)) => {
+                self.refresh_elsewhere(node.id, map, call.deadline);
+                let last = Last::Unreachable { address: node.address.clone(), reason };
+                Err(Failed::Retryable(Failure::NotSent, last))
+            }
+            Err(OpenError::Refused(status, text)) if status.may_retry() => {
+                let last = Last::Refused { address: node.address.clone(), status, text };
+                Err(Failed::Retryable(Failure::NotSent, last))
+            }
+            Err(error) => {
+                let error = open_failed(&node.address, map.cluster_id(), error);
+                Err(Failed::Final(call.unless_in_doubt(error)))
+            }
+        }
+    }
+
+    fn understand<T>(
+        &self,
+        call: &Call<'_>,
+        map: &ClusterMap,
+        op: Op,
+        connection: &Arc<Connection>,
+        answer: &Answer,
+        read: &mut impl FnMut(Response<'_>) -> Option<Result<T>>,
+    ) -> std::result::Result<Result<T>, Failed> {
+        let address = connection.address();
+        let response = match Response::decode(op, &answer.header, &answer.body) {
+            Ok(response) => response,
+            Err(problem) => return Err(Failed::Final(broken(connection, op, problem))),
+        };
+        let (status, text) = match &response {
+            Response::Refused(Refusal::Other(status, text)) => (*status, text.clone().into_owned()),
+            refused_or_done => (refused_or_done.status(), refused_or_done.status().text().to_owned()),
+        };
+        if status == Status::NotOwner {
+            let moved = self.refresh_from(connection, map.epoch(), call.deadline);
+            let failure = if moved { Failure::Moved } else { Failure::Refused };
+            let last = Last::Refused { address: address.to_owned(), status, text };
+            return Err(Failed::Retryable(failure, last));
+        }
+        if status.may_retry() {
+            let last = Last::Refused { address: address.to_owned(), status, text };
+            return Err(Failed::Retryable(Failure::Refused, last));
+        }
+        if let Some(result) = read(response) {
+            return Ok(result);
+        }
+        Err(Failed::Final(match status.meaning() {
+            Meaning::Done => broken(connection, op, Malformed("answer to another request")),
+            Meaning::Unknown => Error::Unknown { reason: format!("{address} says: {text}") },
+            Meaning::NotDone => call.refused(address, status, text),
+        }))
+    }
+
+    /// Fetches the map over `connection`; answers whether there is a newer one than `seen` now.
+    pub(crate) fn refresh_from(&self, connection: &Connection, seen: Epoch, deadline: Instant) -> bool {
+        let newer = self.router.refresh(seen, deadline, || fetch_map(connection, deadline).ok());
+        if newer {
+            self.pools.keep_only(self.router.map().nodes());
+        }
+        newer
+    }
+
+    /// A node does not answer: perhaps others know who serves in its place. Asks one of them, now and then.
+    fn refresh_elsewhere(&self, silent: NodeId, map: &ClusterMap, deadline: Instant) {
+        let now = Instant::now();
+        {
+            let mut refreshed_at: MutexGuard<'_, Option<Instant>> = lock(&self.refreshed_at);
+            if now >= deadline || refreshed_at.is_some_and(|at| now < at + REFRESH_PAUSE) {
+                return;
+            }
+            *refreshed_at = Some(now);
+        }
+        let others: Vec<&Node> = map.nodes().iter().filter(|node| node.id != silent).collect();
+        if others.is_empty() {
+            return;
+        }
+        let node = others[(self.next_random() % others.len() as u64) as usize];
+        let deadline = deadline.min(now + self.connect_timeout);
+        if let Ok(picked) = self.pools.pick(node, deadline) {
+            self.refresh_from(&picked.connection, map.epoch(), deadline);
+        }
+    }
+
+    fn next_random(&self) -> u64 {
+        splitmix64(self.random.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed))
+    }
+}
+
+impl Call<'_> {
+    /// What a node refused after an attempt whose fate is not known says nothing about that attempt, unless the
+    /// node would have refused that one in the same way, or answers with what became of it.
+    fn refused(&self, address: &str, status: Status, text: String) -> Error {
+        let depends_on_the_moment = matches!(
+            status,
+            Status::OutOfMemory | Status::Crowded | Status::SpanTooWide | Status::HelloRequired
+        );
+        if depends_on_the_moment && self.retry.in_doubt() {
+            return Error::Unknown { reason: format!("{address} refused a retry with {}", status.name()) };
+        }
+        Error::Refused { status, text }
+    }
+
+    fn unless_in_doubt(&self, error: Error) -> Error {
+        match self.retry.outcome() {
+            Outcome::NotDone => error,
+            Outcome::Unknown => {
+                Error::Unknown { reason: format!("a write was lost on the way, then: {error}") }
+            }
+        }
+    }
+
+    fn time_up(&self, last: Last) -> Error {
+        match (self.retry.outcome(), last) {
+            (Outcome::NotDone, Last::Unreachable { address, reason }) => {
+                Error::Unreachable { address, reason }
+            }
+            (outcome, last) => {
+                Error::TimedOut { outcome, after: self.op_timeout, last: Some(last.to_string()) }
+            }
+        }
+    }
+
+    fn attempts_used_up(&self, last: Last) -> Error {
+        match (self.retry.outcome(), last) {
+            (Outcome::NotDone, Last::Unreachable { address, reason }) => {
+                Error::Unreachable { address, reason }
+            }
+            (Outcome::NotDone, Last::Refused { status, text, .. }) => Error::Refused { status, text },
+            (Outcome::Unknown, last @ Last::Refused { .. }) => Error::Unknown { reason: last.to_string() },
+            (outcome, Last::Lost { address, reason } | Last::Unreachable { address, reason }) => {
+                Error::ConnectionLost { outcome, address, reason }
+            }
+            (outcome, last @ Last::NoAnswer { .. }) => {
+                Error::TimedOut { outcome, after: self.op_timeout, last: Some(last.to_string()) }
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Last {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Last::Unreachable { address, reason } | Last::Lost { address, reason } => {
+                write!(f, "{address}: {reason}")
+            }
+            Last::NoAnswer { address } => write!(f, "{address} does not answer"),
+            Last::Refused { address, status, text } => write!(f, "{address}: {}, {text}", status.name()),
+        }
+    }
+}
+
+/// Asks for the map over `connection`.
+pub(crate) fn fetch_map(
+    connection: &Connection,
+    deadline: Instant,
+) -> std::result::Result<ClusterMap, String> {
+    let answer =
+        connection.call(deadline, |id, out| Request::Map.encode(id, Epoch(0), out)).map_err(|error| {
+            match error {
+                CallError::Lost { reason, .. } => reason,
+                CallError::TimedOut { .. } => "the cluster map did not come in time".to_owned(),
+            }
+        })?;
+    match Response::decode(Op::Map, &answer.header, &answer.body) {
+        Ok(Response::Map(map)) => Ok(*map),
+        Ok(Response::Refused(refusal)) => Err(format!("the cluster map is refused: {}", refusal.status())),
+        Ok(_) => Err("the answer to MAP is no map".to_owned()),
+        Err(problem) => {
+            connection.kill(&problem.to_string());
+            Err(problem.to_string())
+        }
+    }
+}
+
+/// A node that answers nonsense is of no more use on this connection.
+fn broken(connection: &Connection, op: Op, problem: Malformed) -> Error {
+    connection.kill(&problem.to_string());
+    let outcome = if is_write(op) { Outcome::Unknown } else { Outcome::NotDone };
+    Error::Protocol { outcome, address: connection.address().to_owned(), problem }
+}
+
+/// A node may take shorter values than the protocol allows.
+fn too_large(request: &Request<'_>, connection: &Connection) -> Option<Error> {
+    let (Request::Put { value, .. } | Request::Append { suffix: value, .. }) = request else { return None };
+    let (bytes, bytes_max) = (value.bytes.len(), connection.hello().value_bytes_max as usize);
+    (bytes > bytes_max).then_some(Error::TooLarge { what: "value", bytes, bytes_max })
+}
+
+const fn is_write(op: Op) -> bool {
+    match op {
+        Op::Put | Op::Delete | Op::Add | Op::Append => true,
+        Op::Hello | Op::Map | Op::Ping | Op::Stats | Op::Get | Op::Exists | Op::Scan | Op::PeerHello => false,
+    }
+}
+
+fn with_token(mut request: Request<'_>, write_token: Option<WriteToken>) -> Request<'_> {
+    match &mut request {
+        Request::Put { token, .. }
+        | Request::Delete { token, .. }
+        | Request::Add { token, .. }
+        | Request::Append { token, .. } => *token = write_token,
+        Request::Hello(_)
+        | Request::Map
+        | Request::Ping
+        | Request::Stats
+        | Request::Get { .. }
+        | Request::Exists { .. }
+        | Request::Scan(_)
+        | Request::PeerHello(_) => {}
+    }
+    request
+}

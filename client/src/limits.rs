@@ -1,0 +1,51 @@
+//! Every bound of the client that is not one of the protocol, by name.
+
+use std::time::Duration;
+
+/// Longest that a call takes, unless told otherwise.
+pub(crate) const OP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// Longest that an attempt to connect takes, unless told otherwise.
+pub(crate) const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+/// Most attempts of a call, unless told otherwise.
+pub(crate) const ATTEMPTS_MAX_DEFAULT: u32 = 16;
+/// Attempts of a question to one node, such as a ping: the second one is for a connection that broke unseen.
+pub(crate) const NODE_ATTEMPTS_MAX: u32 = 2;
+/// Most connections to a node, unless told otherwise.
+pub(crate) const CONNECTIONS_PER_NODE_DEFAULT: usize = 2;
+/// Most servers that a client can be given.
+pub(crate) const SERVERS_MAX: usize = 1_024;
+
+/// Most unanswered requests of a connection; further callers wait. A power of two: the slot's number is the
+/// low part of a request id.
+pub(crate) const SLOTS_MAX: usize = 1 << SLOT_BITS;
+/// Bits of a slot's number in a request id; the others are its generation.
+pub(crate) const SLOT_BITS: u32 = 10;
+/// Most frames that go out in one system call.
+pub(crate) const WRITE_BATCH_FRAMES_MAX: usize = 64;
+/// A read or write that takes longer comes back to look at the clock and at who else waits.
+pub(crate) const SOCKET_SLICE: Duration = Duration::from_millis(100);
+/// First size of a read buffer, and what it shrinks back to, bytes.
+pub(crate) const READ_BUFFER_BYTES: usize = 64 << 10;
+/// A read buffer that a long answer made longer than this is given back once it is empty, bytes.
+pub(crate) const READ_BUFFER_KEPT_BYTES_MAX: usize = 1 << 20;
+/// A connection on which nothing came for at least this long, and for all of a call that ended without an
+/// answer, is taken for dead.
+pub(crate) const SILENCE_MIN: Duration = Duration::from_secs(1);
+
+/// For so long after a connect failed nobody tries that node again.
+pub(crate) const UNREACHABLE_FOR: Duration = Duration::from_millis(50);
+/// At most once in this time is the map asked for because a node does not answer.
+pub(crate) const REFRESH_PAUSE: Duration = Duration::from_millis(250);
+
+/// First back-off; it doubles with every failure.
+pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(2);
+/// Longest back-off.
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_millis(400);
+
+/// Most entries of a page, unless told otherwise.
+pub(crate) const PAGE_ENTRIES_DEFAULT: usize = 1_024;
+
+const _: () = assert!(SLOTS_MAX.is_multiple_of(64));
+const _: () = assert!(BACKOFF_MIN.as_nanos() < BACKOFF_MAX.as_nanos());
+const _: () = assert!(READ_BUFFER_BYTES <= READ_BUFFER_KEPT_BYTES_MAX);
+const _: () = assert!(UNREACHABLE_FOR.as_nanos() < BACKOFF_MAX.as_nanos());
