@@ -34,10 +34,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 mod builder;
 mod call;
 #[cfg(test)]
 mod call_tests;
+pub mod cli;
 mod client;
 mod connection;
 mod error;

@@ -1,0 +1,33 @@
+//! `dht-bench`, the load generator: closed-loop load over raw connections, so that what is measured is the
+//! cluster and as little of a client as possible.
+//!
+//! ```text
+//! settings ─ app ─ phase ─┬─ worker 0 ─┬─ link ─ pipeline (sans-io) ─▶ node a
+//!                         │            └─ link ─ pipeline           ─▶ node b
+//!                         └─ worker 1 …    each worker: its own poll, source of operations, tally
+//! source ─ permutation · zipf · keys                                       tally ─ report
+//! ```
+//!
+//! 1. A connection never has more than `--pipeline` requests unanswered, and its buffers are bounded by that.
+//! 2. A key that is drawn is asked for, however busy its node: operations wait in a bounded backlog, and no new
+//!    one is drawn while that is full. Fast nodes are never favoured by dropping slow ones' keys.
+//! 3. The same seed draws the same operations, thread by thread.
+
+mod app;
+mod bootstrap;
+mod keys;
+mod limits;
+mod link;
+mod live;
+mod permutation;
+mod phase;
+mod pipeline;
+mod random;
+mod report;
+mod settings;
+mod source;
+mod tally;
+mod worker;
+mod zipf;
+
+pub use app::run;

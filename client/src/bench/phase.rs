@@ -1,0 +1,163 @@
+//! One run of workers from the first request to the last answer: the load, or the measured mix.
+
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dht_protocol::placement::map::ClusterMap;
+
+use crate::bench::bootstrap;
+use crate::bench::keys::Keys;
+use crate::bench::link::Link;
+use crate::bench::live::{Line, Live};
+use crate::bench::permutation::Permutation;
+use crate::bench::pipeline::Pipeline;
+use crate::bench::random::Random;
+use crate::bench::settings::{Distribution, Mix, Settings};
+use crate::bench::source::{Chooser, Source};
+use crate::bench::tally::Tally;
+use crate::bench::worker::{Common, Lane, Schedule, Worker};
+use crate::bench::zipf::Zipf;
+
+/// How often the main thread looks at a run while it shows the live line.
+const LOOK_PERIOD: Duration = Duration::from_millis(50);
+
+/// Added to the seed for the choice of hot keys, which shall not follow the order of the load.
+const SCATTER_SEED: u64 = 0x5ca7_7e12;
+
+/// What a phase came to.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    pub(crate) tally: Tally,
+    /// From the first counted request to the end.
+    pub(crate) seconds: f64,
+}
+
+/// Runs the load.
+pub(crate) fn load(settings: &Settings, map: &ClusterMap, stop: &AtomicBool) -> Figures {
+    let sources = (0..settings.threads as u64).map(|next| Source::Load {
+        order: Permutation::new(settings.keys, settings.seed),
+        next,
+        stride: settings.threads as u64,
+        count: settings.keys,
+    });
+    run("load", settings, map, stop, sources.collect(), Duration::ZERO, None)
+}
+
+/// Runs the mixed workload.
+pub(crate) fn mixed(settings: &Settings, mix: &Mix, map: &ClusterMap, stop: &AtomicBool) -> Figures {
+    let chooser = match mix.distribution {
+        Distribution::Uniform => Chooser::Uniform { count: settings.keys },
+        Distribution::Zipfian => Chooser::Zipfian {
+            zipf: Zipf::new(settings.keys),
+            scatter: Permutation::new(settings.keys, settings.seed ^ SCATTER_SEED),
+        },
+    };
+    let threads = settings.threads as u64;
+    let sources = (0..threads).map(|worker| Source::Mixed {
+        chooser: chooser.clone(),
+        random: Random::new(settings.seed, worker),
+        read_share: mix.read_share,
+        left: mix.ops.map(|ops| ops / threads + u64::from(worker < ops % threads)),
+    });
+    run("mixed", settings, map, stop, sources.collect(), mix.warm_up(), mix.measured())
+}
+
+fn run(
+    title: &str,
+    settings: &Settings,
+    map: &ClusterMap,
+    stop: &AtomicBool,
+    sources: Vec<Source>,
+    warm_up: Duration,
+    measured: Option<Duration>,
+) -> Figures {
+    let mut sum = Tally::new();
+    let Some(keys) = Keys::new(settings.keys, settings.key_size) else {
+        // The settings were checked for this.
+        sum.on_errors(1, || "the keys do not fit their size".to_owned());
+        return Figures { tally: sum, seconds: 0.0 };
+    };
+    let lanes = match open_lanes(settings, map) {
+        Ok(lanes) => lanes,
+        Err(why) => {
+            sum.on_errors(1, || why);
+            return Figures { tally: sum, seconds: 0.0 };
+        }
+    };
+    let live = Live::on_terminal(settings.threads);
+    let counting_from = Instant::now() + warm_up;
+    let schedule = Schedule { counting_from, end: measured.map(|measured| counting_from + measured) };
+    let common = Common {
+        map,
+        keys,
+        value_bytes: settings.value_size,
+        seed: settings.seed,
+        schedule,
+        stop,
+        live: live.as_ref(),
+    };
+    let mut ended = counting_from;
+    for (tally, end) in run_workers(title, &common, lanes.into_iter().zip(sources).collect()) {
+        sum.add(tally);
+        ended = ended.max(end);
+    }
+    Figures { tally: sum, seconds: ended.duration_since(counting_from).as_secs_f64() }
+}
+
+/// A thread a worker; this one shows the live line meanwhile.
+fn run_workers(title: &str, common: &Common<'_>, workers: Vec<(Vec<Lane>, Source)>) -> Vec<(Tally, Instant)> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = workers
+            .into_iter()
+            .enumerate()
+            .map(|(number, (lanes, source))| {
+                scope.spawn(move || match Worker::new(common, number, lanes, source) {
+                    Ok(worker) => worker.run(),
+                    Err(error) => {
+                        let mut tally = Tally::new();
+                        tally.on_errors(1, || format!("cannot poll connections: {error}"));
+                        (tally, Instant::now())
+                    }
+                })
+            })
+            .collect();
+        if let Some(live) = common.live {
+            let mut line = Line::new();
+            while !threads.iter().all(thread::ScopedJoinHandle::is_finished) {
+                thread::sleep(LOOK_PERIOD);
+                line.show(live, title);
+            }
+            line.clear();
+        }
+        let joined = threads.into_iter().map(thread::ScopedJoinHandle::join);
+        joined.map(|outcome| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
+}
+
+/// Opens `--connections` connections to every node and deals them out: for each worker, its lanes.
+fn open_lanes(settings: &Settings, map: &ClusterMap) -> Result<Vec<Vec<Lane>>, String> {
+    let mut workers: Vec<Vec<Lane>> = (0..settings.threads).map(|_| Vec::new()).collect();
+    for node in map.nodes() {
+        let mut hands: VecDeque<Vec<Link>> = workers.iter().map(|_| Vec::new()).collect();
+        for at in 0..settings.connections {
+            let (stream, greeting) = bootstrap::open(&node.address, map.cluster_id())?;
+            if settings.value_size > greeting.value_bytes_max as usize {
+                return Err(format!(
+                    "{} takes values of at most {} bytes: lower --value-size",
+                    node.address, greeting.value_bytes_max
+                ));
+            }
+            let pipeline = Pipeline::new(settings.pipeline, map.epoch());
+            let link = Link::new(stream, node.address.clone(), pipeline);
+            let link =
+                link.map_err(|error| format!("cannot use the connection to {}: {error}", node.address))?;
+            hands[at % settings.threads].push(link);
+        }
+        for (lanes, links) in workers.iter_mut().zip(hands) {
+            lanes.push(Lane::new(node.id, links));
+        }
+    }
+    Ok(workers)
+}

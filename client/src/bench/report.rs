@@ -1,0 +1,202 @@
+//! The figures of a run, as a table for people and as JSON for programs.
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::bench::phase::Figures;
+use crate::bench::settings::{Distribution, Settings};
+
+/// Everything that a run says at its end; its JSON form is what `--json` writes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Report {
+    /// What was asked for.
+    pub(crate) settings: Settings,
+    /// How many nodes there were.
+    pub(crate) nodes: usize,
+    /// Whether the run was ended before its time.
+    pub(crate) interrupted: bool,
+    /// How long was measured.
+    pub(crate) seconds: f64,
+    /// Requests that were answered and not refused.
+    pub(crate) ops: u64,
+    /// Requests that were refused or lost, and connections that failed.
+    pub(crate) errors: u64,
+    /// The first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) first_error: Option<String>,
+    /// `ops` a second.
+    pub(crate) ops_per_second: f64,
+    /// Reads that found their key.
+    pub(crate) hits: u64,
+    /// Reads that found none.
+    pub(crate) misses: u64,
+    /// Latencies of `ops`, microseconds.
+    pub(crate) latency_us: Latency,
+}
+
+/// Latencies, microseconds; 0 where there was no request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Latency {
+    pub(crate) mean: f64,
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
+}
+
+impl Report {
+    pub(crate) fn new(settings: Settings, nodes: usize, interrupted: bool, figures: Figures) -> Report {
+        let Figures { tally, seconds } = figures;
+        let ops_per_second = if seconds > 0.0 { tally.ops_count as f64 / seconds } else { 0.0 };
+        Report {
+            settings,
+            nodes,
+            interrupted,
+            seconds,
+            ops: tally.ops_count,
+            errors: tally.errors_count,
+            first_error: tally.first_error,
+            ops_per_second,
+            hits: tally.hits_count,
+            misses: tally.misses_count,
+            latency_us: Latency::of(&tally.latency_ns),
+        }
+    }
+
+    /// The table.
+    pub(crate) fn table(&self) -> String {
+        let settings = &self.settings;
+        let mut text = self.headline();
+        text.push_str(&format!(
+            "{} node(s), {} connections each × pipeline {}, {} thread(s), seed {}\n\n",
+            self.nodes, settings.connections, settings.pipeline, settings.threads, settings.seed
+        ));
+        if self.interrupted {
+            text.push_str("ended before its time\n");
+        }
+        let mut line = |name: &str, number: String| text.push_str(&format!("{name:<12}{number:>16}\n"));
+        line("seconds", format!("{:.3}", self.seconds));
+        line("ops", grouped(self.ops));
+        line("ops/s", grouped(self.ops_per_second.round() as u64));
+        line("errors", grouped(self.errors));
+        line("hits", grouped(self.hits));
+        line("misses", grouped(self.misses));
+        text.push_str("latency, µs\n");
+        let latency = &self.latency_us;
+        for (name, number) in [
+            ("  mean", latency.mean),
+            ("  p50", latency.p50),
+            ("  p90", latency.p90),
+            ("  p99", latency.p99),
+            ("  p99.9", latency.p999),
+            ("  max", latency.max),
+        ] {
+            text.push_str(&format!("{name:<12}{number:>16.1}\n"));
+        }
+        text
+    }
+
+    fn headline(&self) -> String {
+        let settings = &self.settings;
+        let sizes = format!(
+            "{} keys of {} B, values of {} B",
+            grouped(settings.keys),
+            settings.key_size,
+            settings.value_size
+        );
+        match &settings.mix {
+            None => format!("load: {sizes}, each inserted once\n"),
+            Some(mix) => {
+                let distribution = match mix.distribution {
+                    Distribution::Uniform => "uniform",
+                    Distribution::Zipfian => "zipfian",
+                };
+                format!("mixed: {} % reads, {distribution}, {sizes}\n", mix.read_share * 100.0)
+            }
+        }
+    }
+
+    /// The JSON, with a line end.
+    pub(crate) fn json(&self) -> Result<String, String> {
+        let text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
+        Ok(text + "\n")
+    }
+}
+
+impl Latency {
+    fn of(latency_ns: &Histogram<u64>) -> Latency {
+        let micros = |nanos: u64| nanos as f64 / 1000.0;
+        let at = |quantile| micros(latency_ns.value_at_quantile(quantile));
+        Latency {
+            mean: latency_ns.mean() / 1000.0,
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: micros(latency_ns.max()),
+        }
+    }
+}
+
+/// A number in groups of three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::settings::Given;
+    use crate::bench::tally::Tally;
+
+    fn report(tally: Tally) -> Report {
+        let settings = Settings::resolve(Given::default(), Given::default()).unwrap();
+        Report::new(settings, 3, false, Figures { tally, seconds: 2.0 })
+    }
+
+    #[test]
+    fn the_json_has_its_shape() {
+        let mut tally = Tally::new();
+        tally.ops_count = 1000;
+        tally.hits_count = 900;
+        tally.misses_count = 100;
+        tally.latency_ns.record_n(250_000, 1000).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&report(tally).json().unwrap()).unwrap();
+        assert_eq!((&json["ops"], &json["hits"], &json["misses"]), (&1000.into(), &900.into(), &100.into()));
+        assert_eq!((&json["errors"], &json["ops_per_second"]), (&0.into(), &500.0.into()));
+        assert_eq!(json["settings"]["workload"], "mixed");
+        assert_eq!(json["settings"]["key-size"], 16);
+        for name in ["mean", "p50", "p90", "p99", "p999", "max"] {
+            let micros = json["latency_us"][name].as_f64().unwrap();
+            assert!((249.0..251.0).contains(&micros), "{name}: {micros}");
+        }
+    }
+
+    #[test]
+    fn nothing_measured_is_all_zeros() {
+        let report = Report::new(
+            Settings::resolve(Given::default(), Given::default()).unwrap(),
+            1,
+            true,
+            Figures { tally: Tally::new(), seconds: 0.0 },
+        );
+        assert_eq!((report.ops_per_second, report.latency_us.mean, report.latency_us.max), (0.0, 0.0, 0.0));
+        assert!(report.table().contains("ended before its time"));
+    }
+
+    #[test]
+    fn digits_in_groups() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! One thread of load: its connections, its operations, its tally.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use dht_protocol::ids::NodeId;
+use dht_protocol::placement::map::ClusterMap;
+use dht_protocol::request::Key;
+use mio::{Events, Poll, Token};
+
+use crate::bench::keys::Keys;
+use crate::bench::limits::{BACKLOG_OPS_MAX, EVENTS_MAX, POLL_MS_MAX, VALUE_OFFSETS};
+use crate::bench::link::Link;
+use crate::bench::live::{Live, PUBLISH_PERIOD};
+use crate::bench::random::Random;
+use crate::bench::source::{Operation, Source};
+use crate::bench::tally::Tally;
+
+/// Longest wait without a single answer while requests are under way.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Random streams of values, one a worker, begin here; those of operations begin at 0.
+const VALUES_STREAM: u64 = 1 << 32;
+
+/// When a run begins to count and when it ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    /// Operations drawn from here on count.
+    pub(crate) counting_from: Instant,
+    /// Answers past this are not waited for; `None`: until the source runs dry.
+    pub(crate) end: Option<Instant>,
+}
+
+/// What the workers of a run have in common.
+pub(crate) struct Common<'a> {
+    pub(crate) map: &'a ClusterMap,
+    pub(crate) keys: Keys,
+    pub(crate) value_bytes: usize,
+    pub(crate) seed: u64,
+    pub(crate) schedule: Schedule,
+    /// Set by Ctrl-C, and by a worker that lost a connection.
+    pub(crate) stop: &'a AtomicBool,
+    pub(crate) live: Option<&'a Live>,
+}
+
+/// The connections of one worker to one node.
+pub(crate) struct Lane {
+    pub(crate) node: NodeId,
+    pub(crate) links: Vec<Link>,
+    /// Where to look first for a link with room.
+    next: usize,
+    /// Operations that were drawn while no link had room.
+    backlog: VecDeque<Operation>,
+}
+
+/// The thread's state.
+pub(crate) struct Worker<'a> {
+    common: &'a Common<'a>,
+    /// Which of the run's workers this is.
+    number: usize,
+    poll: Poll,
+    lanes: Vec<Lane>,
+    source: Source,
+    exhausted: bool,
+    backlog_count: usize,
+    /// Random bytes that values are cut from.
+    pool: Vec<u8>,
+    random: Random,
+    key: Vec<u8>,
+    tally: Tally,
+    last_answer: Instant,
+    /// When the live line was last given what there is.
+    published: Instant,
+}
+
+impl Lane {
+    pub(crate) fn new(node: NodeId, links: Vec<Link>) -> Lane {
+        Lane { node, links, next: 0, backlog: VecDeque::new() }
+    }
+
+    /// A link with room for a request, taken in turn.
+    fn open_link(&mut self) -> Option<&mut Link> {
+        let count = self.links.len();
+        let at = (0..count)
+            .map(|step| (self.next + step) % count)
+            .find(|&at| self.links[at].pipeline.has_room())?;
+        // The same link takes requests until it is full, so that they leave in one piece.
+        self.next = at;
+        Some(&mut self.links[at])
+    }
+
+    fn unanswered_count(&self) -> usize {
+        self.links.iter().map(|link| link.pipeline.unanswered_count()).sum()
+    }
+}
+
+impl<'a> Worker<'a> {
+    /// A worker over connections that have said their greeting. `number` tells workers apart.
+    ///
+    /// # Errors
+    /// What the system says to polling them.
+    pub(crate) fn new(
+        common: &'a Common<'a>,
+        number: usize,
+        mut lanes: Vec<Lane>,
+        source: Source,
+    ) -> io::Result<Worker<'a>> {
+        let poll = Poll::new()?;
+        for (lane_at, lane) in lanes.iter_mut().enumerate() {
+            for (link_at, link) in lane.links.iter_mut().enumerate() {
+                link.register(poll.registry(), token(lane_at, link_at))?;
+            }
+        }
+        let mut random = Random::new(common.seed, VALUES_STREAM + number as u64);
+        let words = (common.value_bytes + VALUE_OFFSETS).div_ceil(8);
+        let pool = (0..words).flat_map(|_| random.next().to_le_bytes()).collect();
+        Ok(Worker {
+            common,
+            number,
+            poll,
+            lanes,
+            source,
+            exhausted: false,
+            backlog_count: 0,
+            pool,
+            random,
+            key: Vec::new(),
+            tally: Tally::new(),
+            last_answer: Instant::now(),
+            published: Instant::now(),
+        })
+    }
+
+    /// Runs to the end, and gives what was counted and when the end was.
+    pub(crate) fn run(mut self) -> (Tally, Instant) {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        let ended = loop {
+            match self.turn(&mut events) {
+                Ok(Some(ended)) => break ended,
+                Ok(None) => {}
+                Err(why) => {
+                    // What was under way on the lost connection, or everything if all is silent: not answered.
+                    let lost: usize = self.lanes.iter().map(Lane::unanswered_count).sum();
+                    self.tally.on_errors(lost.max(1) as u64, || why);
+                    self.common.stop.store(true, Ordering::Relaxed);
+                    break Instant::now();
+                }
+            }
+        };
+        (self.tally, ended)
+    }
+
+    /// One turn: draw and send, sleep, receive. Gives the end when it has come.
+    fn turn(&mut self, events: &mut Events) -> Result<Option<Instant>, String> {
+        self.fill();
+        for link in self.lanes.iter_mut().flat_map(|lane| &mut lane.links) {
+            link.send()?;
+        }
+        let now = Instant::now();
+        let end = self.common.schedule.end;
+        if end.is_some_and(|end| now >= end) || self.common.stop.load(Ordering::Relaxed) {
+            return Ok(Some(end.map_or(now, |end| now.min(end))));
+        }
+        if self.exhausted && self.backlog_count == 0 && self.unanswered_count() == 0 {
+            return Ok(Some(self.last_answer));
+        }
+        if now.duration_since(self.last_answer) > SILENCE_MAX {
+            return Err(format!("no answer for {} s: look at the daemons", SILENCE_MAX.as_secs()));
+        }
+        let nap = Duration::from_millis(POLL_MS_MAX);
+        let nap = end.map_or(nap, |end| nap.min(end.duration_since(now)));
+        match self.poll.poll(events, Some(nap)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(format!("cannot wait for answers: {error}"));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        for event in events.iter() {
+            self.receive(event.token())?;
+        }
+        if let Some(live) = self.common.live
+            && now.duration_since(self.published) >= PUBLISH_PERIOD
+        {
+            self.published = now;
+            live.publish(self.number, &self.tally.latency_ns);
+        }
+        Ok(None)
+    }
+
+    /// Hands requests to the links until they are full or the backlog is.
+    fn fill(&mut self) {
+        let now = Instant::now();
+        for at in 0..self.lanes.len() {
+            while !self.lanes[at].backlog.is_empty() && self.lanes[at].open_link().is_some() {
+                if let Some(operation) = self.lanes[at].backlog.pop_front() {
+                    self.backlog_count -= 1;
+                    self.common.keys.write(operation.key, &mut self.key);
+                    self.push(at, operation, now);
+                }
+            }
+        }
+        let counting = now >= self.common.schedule.counting_from;
+        let mut room = self.lanes.iter().flat_map(|lane| &lane.links).any(|link| link.pipeline.has_room());
+        while room && !self.exhausted && self.backlog_count < BACKLOG_OPS_MAX {
+            let Some(operation) = self.source.next(counting) else {
+                self.exhausted = true;
+                return;
+            };
+            self.common.keys.write(operation.key, &mut self.key);
+            let at = self.lane_of_key();
+            if self.lanes[at].open_link().is_some() {
+                self.push(at, operation, now);
+            } else {
+                self.lanes[at].backlog.push_back(operation);
+                self.backlog_count += 1;
+                room = self.lanes.iter_mut().any(|lane| lane.open_link().is_some());
+            }
+        }
+    }
+
+    /// The lane to the node that serves the key in `self.key`.
+    fn lane_of_key(&self) -> usize {
+        let hash = self.common.map.hash_key().hash(&self.key);
+        let node = self.common.map.owners(hash).config.primary;
+        // Lanes are made one a node of the map, in its order, and every primary is in it.
+        self.lanes.binary_search_by_key(&node, |lane| lane.node).unwrap_or(0)
+    }
+
+    /// Hands the operation on the key in `self.key` to a link of that lane.
+    fn push(&mut self, lane: usize, operation: Operation, now: Instant) {
+        let offset = self.random.below(VALUE_OFFSETS as u64) as usize;
+        let value = &self.pool[offset..offset + self.common.value_bytes];
+        if let (Some(link), Ok(key)) = (self.lanes[lane].open_link(), Key::new(&self.key)) {
+            link.pipeline.push(operation, key, value, now);
+        }
+    }
+
+    fn receive(&mut self, token: Token) -> Result<(), String> {
+        let (lane_at, link_at) = (token.0 >> LINK_BITS, token.0 & ((1 << LINK_BITS) - 1));
+        let Some(link) = self.lanes.get_mut(lane_at).and_then(|lane| lane.links.get_mut(link_at)) else {
+            return Ok(());
+        };
+        let (tally, mut answered) = (&mut self.tally, false);
+        let outcome = link.receive(|answer| {
+            answered = true;
+            tally.on_answer(answer);
+        });
+        if answered {
+            self.last_answer = Instant::now();
+        }
+        outcome
+    }
+
+    fn unanswered_count(&self) -> usize {
+        self.lanes.iter().map(Lane::unanswered_count).sum()
+    }
+}
+
+/// Bits of a token that tell the links of a lane apart.
+const LINK_BITS: u32 = 16;
+const _: () = assert!(crate::bench::limits::CONNECTIONS_MAX <= 1 << LINK_BITS);
+
+fn token(lane: usize, link: usize) -> Token {
+    Token(lane << LINK_BITS | link)
+}
