@@ -48,6 +48,8 @@ pub const SCAN_SLOTS_MAX: usize = 1 << 18;
 pub const DEDUP_BYTES_MAX: u64 = 64 << 20;
 /// Part of the memory limit that outcomes of writes may take: one in so many.
 pub const DEDUP_MEMORY_SHARE: u64 = 16;
+/// Outcomes of writes in one partition: each write to it looks through them.
+pub const DEDUP_RECORDS_PER_PARTITION_MAX: usize = 1_024;
 /// Clients that have gone and of whom an outcome was forgotten.
 pub const FORGOTTEN_CLIENTS_MAX: usize = 65_536;
 
