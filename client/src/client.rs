@@ -47,6 +47,9 @@ pub enum Conditional {
     },
 }
 
+/// A node's counters: names and numbers.
+pub type NodeStats = Vec<(String, u64)>;
+
 /// Answer of [`Client::local_stats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -227,7 +230,7 @@ impl Client {
 
     /// Asks every node of the map for its counters.
     #[must_use]
-    pub fn stats(&self) -> Vec<(Node, Result<Vec<(String, u64)>>)> {
+    pub fn stats(&self) -> Vec<(Node, Result<NodeStats>)> {
         self.ask_every_node(|core, node| {
             core.call_with(NODE_ATTEMPTS_MAX, &mut OnNode { node, request: Request::Stats }, |response| {
                 match response {
