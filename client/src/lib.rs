@@ -58,7 +58,7 @@ mod value_serde;
 mod write_tokens;
 
 pub use builder::Builder;
-pub use client::{Client, Conditional, LocalStats, Versioned};
+pub use client::{Client, Conditional, LocalStats, NodeStats, Versioned};
 pub use dht_protocol::ids::{ClusterId, Version};
 pub use dht_protocol::placement::map::{ClusterMap, Node};
 pub use dht_protocol::status::Status;
