@@ -236,6 +236,8 @@ impl Core {
 
     /// Fetches the map over `connection`; answers whether there is a newer one than `seen` now.
     pub(crate) fn refresh_from(&self, connection: &Connection, seen: Epoch, deadline: Instant) -> bool {
+        // A node that hangs must not keep everybody from asking another one.
+        let deadline = deadline.min(Instant::now() + self.connect_timeout);
         let newer = self.router.refresh(seen, deadline, || fetch_map(connection, deadline).ok());
         if newer {
             self.pools.keep_only(self.router.map().nodes());

@@ -12,6 +12,7 @@ use dht_protocol::status::Status;
 
 use crate::client::Client;
 use crate::error::{Error, Outcome};
+use crate::limits::IDLE_LOOK_AFTER;
 use crate::sync::lock;
 use crate::testing::{Asked, CLUSTER, FakeNode, Reply, dead_address, map_of};
 
@@ -112,6 +113,20 @@ fn a_restarted_node_gets_reads_again_and_writes_that_never_left() {
     lock(&node.identity).hello.incarnation = Incarnation(101);
     assert_eq!(client.get::<i64>("k").unwrap(), None);
     assert_eq!(client.put("k", &1).unwrap(), Version(9));
+}
+
+#[test]
+fn a_node_restarted_while_the_connection_was_idle_leaves_no_doubt() {
+    let node = FakeNode::alone(|asked| match asked.number {
+        0 => Reply::Close(asked.answer(&DONE)),
+        _ => asked.send(&DONE),
+    });
+    let client = patient(&node);
+    client.put("k", &1).unwrap();
+    lock(&node.identity).hello.incarnation = Incarnation(101);
+    std::thread::sleep(IDLE_LOOK_AFTER * 3);
+    assert_eq!(client.put("k", &1).unwrap(), Version(9));
+    assert_eq!(node.tokens()[1], WriteToken { seq: 2, floor: 2, retry: false });
 }
 
 #[test]

@@ -47,6 +47,9 @@ pub enum Conditional {
     },
 }
 
+/// A node's counters: names and numbers.
+pub type NodeStats = Vec<(String, u64)>;
+
 /// Answer of [`Client::local_stats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -75,7 +78,7 @@ impl Client {
     /// The value of `key`; `None` when there is none.
     ///
     /// # Errors
-    /// [`Error::Decode`](crate::Error::Decode) when the stored value is no `T`; else see [`Error`](crate::Error).
+    /// [`Error::Decode`] when the stored value is no `T`; else see [`Error`].
     pub fn get<T: DeserializeOwned>(&self, key: impl AsRef<[u8]>) -> Result<Option<T>> {
         Ok(self.get_versioned(key)?.map(|found| found.value))
     }
@@ -98,7 +101,7 @@ impl Client {
     /// Stores `value` under `key`, whatever was there.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error).
+    /// See [`Error`].
     pub fn put<T: Serialize + ?Sized>(&self, key: impl AsRef<[u8]>, value: &T) -> Result<Version> {
         match self.put_if(key.as_ref(), value, Condition::Always)? {
             Conditional::Done(version) => Ok(version),
@@ -112,7 +115,7 @@ impl Client {
     /// Stores `value` under `key` if there is no entry.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error); an entry that is there is no error.
+    /// See [`Error`]; an entry that is there is no error.
     pub fn put_if_absent<T: Serialize + ?Sized>(
         &self,
         key: impl AsRef<[u8]>,
@@ -124,7 +127,7 @@ impl Client {
     /// Stores `value` under `key` if there is an entry.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error); an entry that is not there is no error.
+    /// See [`Error`]; an entry that is not there is no error.
     pub fn replace<T: Serialize + ?Sized>(&self, key: impl AsRef<[u8]>, value: &T) -> Result<Conditional> {
         self.put_if(key.as_ref(), value, Condition::IfPresent)
     }
@@ -132,7 +135,7 @@ impl Client {
     /// Stores `value` under `key` if the entry has version `expected`; [`Version::ABSENT`]: if there is none.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error); another version is no error.
+    /// See [`Error`]; another version is no error.
     pub fn compare_and_put<T: Serialize + ?Sized>(
         &self,
         key: impl AsRef<[u8]>,
@@ -145,7 +148,7 @@ impl Client {
     /// Removes `key`; answers the version of the removal, `None` when there was no entry.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error).
+    /// See [`Error`].
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Result<Option<Version>> {
         let key = checked_key(key.as_ref())?;
         let request = Request::Delete { key, condition: Condition::Always, token: None };
@@ -159,7 +162,7 @@ impl Client {
     /// Removes `key` if its entry has version `expected`.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error); another version, or no entry, is no error.
+    /// See [`Error`]; another version, or no entry, is no error.
     pub fn delete_if(&self, key: impl AsRef<[u8]>, expected: Version) -> Result<Conditional> {
         let key = checked_key(key.as_ref())?;
         let request = Request::Delete { key, condition: Condition::IfVersion(expected), token: None };
@@ -169,7 +172,7 @@ impl Client {
     /// Whether `key` has an entry.
     ///
     /// # Errors
-    /// See [`Error`](crate::Error).
+    /// See [`Error`].
     pub fn exists(&self, key: impl AsRef<[u8]>) -> Result<bool> {
         let key = checked_key(key.as_ref())?;
         self.core.call(&mut OnKey { key, request: Request::Exists { key } }, |response| match response {
@@ -182,8 +185,8 @@ impl Client {
     /// Adds `delta` to the counter `key`, which begins at 0, and answers its new value.
     ///
     /// # Errors
-    /// [`Error::Refused`](crate::Error::Refused) with `WRONG_TYPE` or `OVERFLOW`, nothing changed; else see
-    /// [`Error`](crate::Error).
+    /// [`Error::Refused`] with `WRONG_TYPE` or `OVERFLOW`, nothing changed; else see
+    /// [`Error`].
     pub fn add(&self, key: impl AsRef<[u8]>, delta: i64) -> Result<i64> {
         let key = checked_key(key.as_ref())?;
         let request = Request::Add { key, delta, token: None };
@@ -197,7 +200,7 @@ impl Client {
     /// bytes and user types only, and the suffix's type must be the stored one.
     ///
     /// # Errors
-    /// [`Error::Encode`](crate::Error::Encode) for another type; else see [`Error`](crate::Error).
+    /// [`Error::Encode`] for another type; else see [`Error`].
     pub fn append<T: Serialize + ?Sized>(&self, key: impl AsRef<[u8]>, suffix: &T) -> Result<u64> {
         let key = checked_key(key.as_ref())?;
         let encoded = encode(suffix)?;
@@ -227,7 +230,7 @@ impl Client {
 
     /// Asks every node of the map for its counters.
     #[must_use]
-    pub fn stats(&self) -> Vec<(Node, Result<Vec<(String, u64)>>)> {
+    pub fn stats(&self) -> Vec<(Node, Result<NodeStats>)> {
         self.ask_every_node(|core, node| {
             core.call_with(NODE_ATTEMPTS_MAX, &mut OnNode { node, request: Request::Stats }, |response| {
                 match response {

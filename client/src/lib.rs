@@ -1,11 +1,17 @@
 //! Client of the distributed hash table: typed values under keys, counters, conditional writes, iteration over
 //! the whole cluster.
 //!
-//! ```no_run
-//! # fn main() -> dht_client::Result<()> {
+//! ```
+//! # use std::time::Duration;
+//! # use dht_server::server::{Server, ServerSettings};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let settings =
+//! #     ServerSettings { workers: 1, memory_limit_bytes: 64 << 20, shutdown_timeout: Duration::from_secs(1) };
+//! # let (server, address) = Server::start_alone("127.0.0.1:0", &settings)?;
+//! # let address = address.to_string(); // as `dhtd` prints it, 127.0.0.1:7400 by default
 //! use dht_client::Client;
 //!
-//! let client = Client::connect("127.0.0.1:7400")?;
+//! let client = Client::connect(&address)?;
 //! client.put("greeting", "hello")?;
 //! assert_eq!(client.get::<String>("greeting")?.as_deref(), Some("hello"));
 //! client.put("answer", &41)?;
@@ -15,6 +21,7 @@
 //!     println!("{} = {}", entry.key, entry.value);
 //! }
 //! assert!(client.delete("greeting")?.is_some());
+//! # server.stop();
 //! # Ok(())
 //! # }
 //! ```
@@ -58,7 +65,7 @@ mod value_serde;
 mod write_tokens;
 
 pub use builder::Builder;
-pub use client::{Client, Conditional, LocalStats, Versioned};
+pub use client::{Client, Conditional, LocalStats, NodeStats, Versioned};
 pub use dht_protocol::ids::{ClusterId, Version};
 pub use dht_protocol::placement::map::{ClusterMap, Node};
 pub use dht_protocol::status::Status;

@@ -28,6 +28,8 @@ pub(crate) const SOCKET_SLICE: Duration = Duration::from_millis(100);
 pub(crate) const READ_BUFFER_BYTES: usize = 64 << 10;
 /// A read buffer that a long answer made longer than this is given back once it is empty, bytes.
 pub(crate) const READ_BUFFER_KEPT_BYTES_MAX: usize = 1 << 20;
+/// A connection that nobody used for this long is looked at before a request goes out on it.
+pub(crate) const IDLE_LOOK_AFTER: Duration = Duration::from_millis(20);
 /// A connection on which nothing came for at least this long, and for all of a call that ended without an
 /// answer, is taken for dead.
 pub(crate) const SILENCE_MIN: Duration = Duration::from_secs(1);

@@ -160,6 +160,7 @@ pub(crate) fn dead_address() -> String {
 }
 
 fn serve(mut stream: &TcpStream, identity: &Mutex<Identity>, script: &Script) {
+    stream.set_nodelay(true).unwrap();
     let (mut buffer, mut chunk) = (Vec::new(), vec![0; 65_536]);
     let (mut late, mut reversed) = (Vec::new(), Vec::new());
     loop {
@@ -218,9 +219,13 @@ fn answer(header: Header, request: Request<'_>, identity: &Mutex<Identity>, scri
     script(&asked)
 }
 
-/// Entries by key, with what a real node does to them.
+/// Version, type tag and value by key.
+type Entries = BTreeMap<Vec<u8>, (Version, u8, Vec<u8>)>;
+
+/// Entries, with what a real node does to them.
 pub(crate) struct FakeStore {
-    entries: Mutex<(u64, BTreeMap<Vec<u8>, (Version, u8, Vec<u8>)>)>,
+    /// The last version given, and the entries.
+    entries: Mutex<(u64, Entries)>,
     /// Longest value that a page carries, bytes.
     inline_bytes_max: usize,
 }
@@ -305,12 +310,7 @@ impl FakeStore {
         lock(&self.entries).1.remove(key.as_bytes());
     }
 
-    fn page(
-        &self,
-        asked: &Asked<'_>,
-        scan: &Scan<'_>,
-        entries: &BTreeMap<Vec<u8>, (Version, u8, Vec<u8>)>,
-    ) -> Reply {
+    fn page(&self, asked: &Asked<'_>, scan: &Scan<'_>, entries: &Entries) -> Reply {
         let ring = Ring::new(16).unwrap();
         let mut out = Vec::new();
         let mut page = PageWriter::begin(asked.header.request_id, asked.epoch, &mut out);

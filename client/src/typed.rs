@@ -409,10 +409,10 @@ mod tests {
         decode(ValueRef::new(value_type.tag(), bytes).unwrap())
     }
 
-    fn round_trip<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: T) {
-        let encoded = encode(&value).unwrap();
+    fn round_trip<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: &T) {
+        let encoded = encode(value).unwrap();
         let read: T = decode(ValueRef::new(encoded.tag, &encoded.bytes).unwrap()).unwrap();
-        assert_eq!(read, value);
+        assert_eq!(&read, value);
     }
 
     #[derive(Serialize, Deserialize, PartialEq, Debug, Clone)]
@@ -456,20 +456,20 @@ mod tests {
 
     #[test]
     fn what_was_put_is_got() {
-        round_trip(i64::MIN);
-        round_trip(-1i8);
-        round_trip(u64::MAX);
-        round_trip(1.5f32);
-        round_trip('ä');
-        round_trip("text".to_owned());
-        round_trip(Some(7));
-        round_trip(None::<i32>);
-        round_trip(());
-        round_trip((1u8, "a".to_owned(), [1.0, 2.0]));
-        round_trip(vec![0u8, 255]);
-        round_trip(ann());
-        round_trip(vec![Shape::Dot, Shape::Circle { radius: 2.0 }]);
-        round_trip(BTreeMap::from([("a".to_owned(), Meters(1))]));
+        round_trip(&i64::MIN);
+        round_trip(&-1i8);
+        round_trip(&u64::MAX);
+        round_trip(&1.5f32);
+        round_trip(&'ä');
+        round_trip(&"text".to_owned());
+        round_trip(&Some(7));
+        round_trip(&None::<i32>);
+        round_trip(&());
+        round_trip(&(1u8, "a".to_owned(), [1.0, 2.0]));
+        round_trip(&vec![0u8, 255]);
+        round_trip(&ann());
+        round_trip(&vec![Shape::Dot, Shape::Circle { radius: 2.0 }]);
+        round_trip(&BTreeMap::from([("a".to_owned(), Meters(1))]));
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub const SCAN_SLOTS_MAX: usize = 1 << 18;
 pub const DEDUP_BYTES_MAX: u64 = 64 << 20;
 /// Part of the memory limit that outcomes of writes may take: one in so many.
 pub const DEDUP_MEMORY_SHARE: u64 = 16;
+/// Outcomes of writes in one partition: each write to it looks through them.
+pub const DEDUP_RECORDS_PER_PARTITION_MAX: usize = 1_024;
 /// Clients that have gone and of whom an outcome was forgotten.
 pub const FORGOTTEN_CLIENTS_MAX: usize = 65_536;
 
@@ -58,6 +60,11 @@ pub const MEMORY_LIMIT_DEFAULT_PERCENT: u64 = 80;
 
 /// Pause of housekeeping between two rounds over all partitions, milliseconds.
 pub const HOUSEKEEPING_PAUSE_MS: u64 = 200;
+/// Memory is short, and housekeeping compacts more, above this part of the memory limit, percent.
+pub const MEMORY_SHORT_PERCENT: u64 = 90;
+/// Bounded steps of compaction that a write refused memory may cause in its own partition, the lock let go between
+/// two of them.
+pub const ROOM_TRIES_MAX: usize = 16;
 /// Outcomes that housekeeping looks at in one partition before it lets go of the lock.
 pub const HOUSEKEEPING_RECORDS_MAX: usize = 1_024;
 

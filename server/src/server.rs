@@ -3,19 +3,24 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, bounded};
 use dht_protocol::ids::{Cfg, Incarnation, NodeId};
+use dht_protocol::limits::PARTITIONS_DEFAULT;
+use dht_protocol::placement::hash::HashKey;
 use dht_protocol::placement::map::ClusterMap;
+use dht_protocol::placement::planner::single_node_map;
+use dht_protocol::placement::ring::Ring;
 
 use crate::control::StopReason;
 use crate::dispatch::{Dispatcher, Identity};
 use crate::housekeeping::Housekeeping;
 use crate::memory::MemoryAccount;
 use crate::metrics::WorkerMetrics;
-use crate::net::{Acceptor, Greeter, Listener, Worker};
+use crate::net::{Acceptor, Greeter, Listener, Worker, bind};
 
 /// What a daemon needs besides a listener and a map.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +90,23 @@ impl Server {
                 Err(StartError::of("its threads", &error))
             }
         }
+    }
+
+    /// Starts a node on its own on `listen` (`HOST:PORT`; port 0: any free one) and answers with its address: a
+    /// whole daemon inside a program that wants to test against one. Nobody watches its wishes to end; it has none
+    /// while it is alone.
+    ///
+    /// # Errors
+    /// When the address cannot be bound, or as [`Server::start`].
+    pub fn start_alone(listen: &str, settings: &ServerSettings) -> Result<(Server, SocketAddr), StartError> {
+        let listener = bind(listen).map_err(|error| StartError::of("the address", &error))?;
+        let address = listener.address();
+        let ring = Ring::new(PARTITIONS_DEFAULT).expect("the default is within the limits");
+        let map = single_node_map(&address.to_string(), ring, HashKey::GUESSABLE)
+            .map_err(|error| StartError::of("a map", &error))?;
+        let (stop, _) = bounded(1);
+        let server = Server::start(listener, Arc::new(map), NodeId(0), settings, stop)?;
+        Ok((server, address))
     }
 
     /// The dispatcher, for what is not asked over a socket.

@@ -13,7 +13,7 @@ use dht_protocol::response::HelloAnswer;
 
 use crate::connection::frame_reader::{FrameReader, is_no_failure};
 use crate::connection::slots::{Answer, Slots};
-use crate::limits::{SILENCE_MIN, SOCKET_SLICE, WRITE_BATCH_FRAMES_MAX};
+use crate::limits::{IDLE_LOOK_AFTER, SILENCE_MIN, SOCKET_SLICE, WRITE_BATCH_FRAMES_MAX};
 use crate::sync::{lock, wait_until};
 
 /// A connection that has exchanged `HELLO`.
@@ -132,8 +132,10 @@ impl Connection {
         let result = self.take_slot(deadline).and_then(|id| {
             let mut frame = Vec::new();
             encode(id, &mut frame);
-            let mut state = lock(&self.state);
-            state.queue.push_back((id, frame));
+            let mut state = self.look_if_idle(lock(&self.state));
+            if state.dead.is_none() {
+                state.queue.push_back((id, frame));
+            }
             self.wait(state, id, deadline)
         });
         self.callers_count.fetch_sub(1, Ordering::Relaxed);
@@ -157,6 +159,29 @@ impl Connection {
             state = wait_until(&self.slot_free, state, deadline)
                 .map_err(|_| CallError::TimedOut { sent: false })?;
         }
+    }
+
+    /// A node that went away while nobody used the connection has closed it. Found out before a request is
+    /// written, that leaves no doubt about the request; found out after, a write could have arrived.
+    fn look_if_idle<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
+        if state.reading || state.writing || state.heard_at.elapsed() < IDLE_LOOK_AFTER {
+            return state;
+        }
+        // Both duties, so that nobody else uses the socket meanwhile.
+        (state.reading, state.writing) = (true, true);
+        drop(state);
+        let looked = self.stream.set_nonblocking(true).and_then(|()| {
+            let peeked = self.stream.peek(&mut [0]);
+            self.stream.set_nonblocking(false).and(peeked)
+        });
+        let mut state = lock(&self.state);
+        (state.reading, state.writing) = (false, false);
+        match looked {
+            Ok(0) => self.die(&mut state, "closed by the node while idle".to_owned()),
+            Err(error) if !is_no_failure(&error) => self.die(&mut state, error.to_string()),
+            Ok(_) | Err(_) => {}
+        }
+        state
     }
 
     /// Writes, reads or parks until the answer is there.

@@ -23,7 +23,9 @@ use super::output::Output;
 use super::session::Session;
 use crate::cluster::greeting;
 use crate::control::StopReason;
-use crate::limits::{BATCH_REQUESTS_MAX, DEDUP_BYTES_MAX, DEDUP_MEMORY_SHARE};
+use crate::limits::{
+    BATCH_REQUESTS_MAX, DEDUP_BYTES_MAX, DEDUP_MEMORY_SHARE, HOUSEKEEPING_RECORDS_MAX, MEMORY_SHORT_PERCENT,
+};
 use crate::memory::MemoryAccount;
 use crate::metrics::WorkerMetrics;
 use crate::replication::clients::ClientTable;
@@ -181,14 +183,20 @@ impl Dispatcher {
         }
     }
 
-    /// Second pass: ask for the memory that the third will touch.
+    /// Second pass: ask for the memory that the third will touch, slots first and then the entries they name.
     fn prefetch(&self, prepared: &[Option<Prepared<'_>>]) {
-        for slot in prepared {
-            let Some(Prepared::Request { hash: Some(hash), .. }) = slot else { continue };
-            let partition = self.map.owners(*hash).partition;
-            if let Some(hosted) = &self.partitions[partition.0 as usize] {
-                let _ = (hosted, hash);
+        let hosted_of = |slot: &Option<Prepared<'_>>| match slot {
+            Some(Prepared::Request { hash: Some(hash), .. }) => {
+                let hosted = self.partitions[self.map.owners(*hash).partition.0 as usize].as_ref()?;
+                Some((hosted, *hash))
             }
+            Some(Prepared::Request { hash: None, .. } | Prepared::Refused(_)) | None => None,
+        };
+        for (hosted, hash) in prepared.iter().filter_map(hosted_of) {
+            hosted.lock().store.prefetch_slots(hash);
+        }
+        for (hosted, hash) in prepared.iter().filter_map(hosted_of) {
+            hosted.lock().store.prefetch_entry(hash);
         }
     }
 
@@ -276,15 +284,17 @@ impl Dispatcher {
     /// lock for one bounded step at a time; `go_on` is asked between two.
     pub fn keep_house(&self, mut go_on: impl FnMut() -> bool) {
         for hosted in self.partitions.iter().flatten() {
-            while go_on() && self.keep_house_step(hosted) {}
+            let memory_is_short =
+                self.memory.used_bytes() >= self.memory.limit_bytes() / 100 * MEMORY_SHORT_PERCENT;
+            while go_on() && self.keep_house_step(hosted, memory_is_short) {}
         }
     }
 
-    fn keep_house_step(&self, hosted: &Hosted) -> bool {
+    fn keep_house_step(&self, hosted: &Hosted, memory_is_short: bool) -> bool {
         let mut guard = hosted.lock();
-        guard.dedup.sweep(crate::limits::HOUSEKEEPING_RECORDS_MAX);
+        guard.dedup.sweep(HOUSEKEEPING_RECORDS_MAX);
         guard.dedup.shrink(&self.dedup_budget);
-        guard.store.maintain().more
+        guard.store.maintain(memory_is_short).more
     }
 
     /// The map in force.

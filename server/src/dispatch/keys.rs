@@ -3,7 +3,7 @@
 //! Nothing long happens under the lock: a large value is copied before it is taken or after it is let go, and
 //! what a write displaced is dropped after it.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use dht_protocol::ids::Version;
 use dht_protocol::limits::VALUE_BYTES_MAX;
@@ -18,7 +18,7 @@ use super::dispatcher::Frame;
 use super::hosted::{Hosted, HostedInner};
 use super::output::Output;
 use super::session::Session;
-use crate::limits::APPEND_TRIES_MAX;
+use crate::limits::{APPEND_TRIES_MAX, ROOM_TRIES_MAX};
 use crate::replication::clients::ClientState;
 use crate::replication::dedup::{Admission, Outcome};
 use crate::store::{Found, LargeValue, NewValue, StoreError, StoredValue, Written, is_large};
@@ -141,17 +141,35 @@ fn respond(
 }
 
 impl Write<'_> {
-    /// Takes the lock, sees whether the write may be applied, and applies it with `apply`.
+    /// Takes the lock, sees whether the write may be applied, and applies it with `apply`. Where that is refused
+    /// memory, it is tried again for as long as the partition's own dead entries give some back.
     fn run(
         &self,
         hosted: &Hosted,
-        apply: impl FnOnce(&mut HostedInner) -> Done,
+        mut apply: impl FnMut(&mut HostedInner) -> Done,
     ) -> Result<Outcome, Refusal<'static>> {
-        let mut guard = hosted.lock();
-        if let Some(decided) = self.admit(&guard) {
-            return decided;
+        let mut tries_left = ROOM_TRIES_MAX;
+        loop {
+            let mut guard = hosted.lock();
+            if let Some(decided) = self.admit(&guard) {
+                return decided;
+            }
+            let done = apply(&mut guard);
+            tries_left -= 1;
+            let out_of_memory = matches!(done, Err(Refusal::Other(Status::OutOfMemory, _)));
+            if out_of_memory && tries_left > 0 && guard.store.maintain(true).more {
+                continue;
+            }
+            return self.finish(guard, done);
         }
-        let done = apply(&mut guard);
+    }
+
+    /// Remembers what the write came to, and lets go of the lock.
+    fn finish(
+        &self,
+        mut guard: MutexGuard<'_, HostedInner>,
+        done: Done,
+    ) -> Result<Outcome, Refusal<'static>> {
         if let Some((client, token)) = self.writer {
             let outcome = match &done {
                 Ok((outcome, _)) => *outcome,
@@ -248,7 +266,7 @@ fn put(
         if condition != Condition::Always {
             check_condition(condition, write.get(inner).map(|found| found.version))?;
         }
-        write.store(inner, new, 0)
+        write.store(inner, new.clone(), 0)
     })
 }
 
@@ -326,11 +344,11 @@ fn append(write: &Write<'_>, hosted: &Hosted, suffix: ValueRef<'_>) -> Result<Ou
         let result = write.run(hosted, |inner| {
             let current = write.get(inner);
             let version = current.map_or(Version::ABSENT, |found| found.version);
-            if let Some((expected, value)) = joined.take()
-                && expected == version
+            if let Some((expected, value)) = &joined
+                && *expected == version
             {
                 let number = value.as_bytes().len() as i64;
-                return write.store(inner, NewValue::Large(suffix.value_type, value), number);
+                return write.store(inner, NewValue::Large(suffix.value_type, Arc::clone(value)), number);
             }
             match head_of(write.key, current, suffix)? {
                 Head::Short(bytes) => {

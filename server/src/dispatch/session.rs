@@ -11,13 +11,13 @@ use dht_protocol::response::{HelloAnswer, Refusal};
 use dht_protocol::status::Status;
 
 use super::Dispatcher;
-use crate::replication::clients::ClientState;
+use crate::replication::clients::{ClientConnection, ClientState};
 
 /// The state of one connection that outlives a request.
 #[derive(Debug, Default)]
 pub struct Session {
     greeted: bool,
-    client: Option<Arc<ClientState>>,
+    client: Option<ClientConnection>,
 }
 
 impl Session {
@@ -39,7 +39,7 @@ impl Session {
             (Some(_), Some(token)) if token.seq - token.floor >= WRITE_SPAN_MAX => {
                 Err(Refusal::of(Status::SpanTooWide))
             }
-            (Some(client), Some(token)) => Ok(Some((client, token))),
+            (Some(connection), Some(token)) => Ok(Some((connection.client(), token))),
         }
     }
 
@@ -63,11 +63,8 @@ impl Session {
             return Err(Refusal::Other(Status::WrongCluster, format!("this is cluster {cluster_id}").into()));
         }
         self.greeted = true;
-        self.client = if hello.client_id == ClientId(0) {
-            None
-        } else {
-            Some(dispatcher.clients().greet(hello.client_id))
-        };
+        let named = hello.client_id != ClientId(0);
+        self.client = named.then(|| ClientConnection::new(dispatcher.clients().greet(hello.client_id)));
         Ok(HelloAnswer {
             version: PROTOCOL_VERSION,
             features: 0,

@@ -16,7 +16,7 @@
 //! place of its leases.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use dht_protocol::ids::ClientId;
@@ -31,9 +31,15 @@ pub struct ClientState {
     floor: AtomicU64,
     /// Highest number of a write whose outcome was dropped while the client might still ask. Raised by any worker.
     forgotten: AtomicU64,
+    /// Connections on which the client has said `HELLO`. Changed by [`ClientConnection`] alone.
+    connections: AtomicU32,
     /// Whether the node may have forgotten this very client altogether (invariant 4).
     doubtful: bool,
 }
+
+/// A connection's hold on its client.
+#[derive(Debug)]
+pub struct ClientConnection(Arc<ClientState>);
 
 /// All clients of a node, by id. Locked at `HELLO` only, never by a write.
 #[derive(Debug, Default)]
@@ -56,7 +62,13 @@ struct Inner {
 
 impl ClientState {
     fn new(id: ClientId, forgotten: u64, doubtful: bool) -> ClientState {
-        ClientState { id, floor: AtomicU64::new(0), forgotten: AtomicU64::new(forgotten), doubtful }
+        ClientState {
+            id,
+            floor: AtomicU64::new(0),
+            forgotten: AtomicU64::new(forgotten),
+            connections: AtomicU32::new(0),
+            doubtful,
+        }
     }
 
     /// The client's id.
@@ -91,10 +103,38 @@ impl ClientState {
         self.forgotten.fetch_max(seq, Ordering::AcqRel);
     }
 
+    /// Whether the client has a connection to this node.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        // Only guides the choice of whom to forget: relaxed is enough.
+        self.connections.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether a retry of this client that finds no outcome may be of a write that was applied and forgotten.
     #[must_use]
     pub fn doubtful(&self) -> bool {
         self.doubtful
+    }
+}
+
+impl ClientConnection {
+    /// Counts a connection of `client` until this is dropped.
+    #[must_use]
+    pub fn new(client: Arc<ClientState>) -> ClientConnection {
+        client.connections.fetch_add(1, Ordering::Relaxed);
+        ClientConnection(client)
+    }
+
+    /// The client.
+    #[must_use]
+    pub fn client(&self) -> &Arc<ClientState> {
+        &self.0
+    }
+}
+
+impl Drop for ClientConnection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -167,6 +207,17 @@ mod tests {
         drop((first, second));
         assert_eq!(table.known_count(), 0);
         assert_eq!(table.greet(ClientId(1)).floor(), 0, "nobody held it: it began anew");
+    }
+
+    #[test]
+    fn connections_are_counted() {
+        let client = ClientTable::default().greet(ClientId(1));
+        let (one, two) =
+            (ClientConnection::new(Arc::clone(&client)), ClientConnection::new(Arc::clone(&client)));
+        drop(one);
+        assert!(client.is_connected());
+        drop(two);
+        assert!(!client.is_connected());
     }
 
     #[test]

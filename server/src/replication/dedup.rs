@@ -8,8 +8,9 @@
 //! A record is kept until its client's floor has passed it. Each write to the partition looks at a few records
 //! and drops those that may go, and housekeeping does the same for partitions at rest, so their number follows
 //! the writes in flight, not clients × partitions. Where clients vanish without raising their floor, a byte
-//! budget for the whole node holds: past it, a client's records are dropped, and the client is marked so that a
-//! retry is answered *unknown*.
+//! budget for the whole node holds, and a number for each partition, as every write looks through its partition's
+//! records: past either, a client's records are dropped, and the client is marked so that a retry is answered
+//! *unknown*. Clients that are not connected go first.
 //!
 //! The caller holds the partition's lock from [`Dedup::admit`] over the write itself to [`Dedup::record`].
 
@@ -20,6 +21,7 @@ use dht_protocol::ids::Version;
 use dht_protocol::request::WriteToken;
 use dht_protocol::status::Status;
 
+use crate::limits::DEDUP_RECORDS_PER_PARTITION_MAX;
 use crate::memory::{MemoryAccount, MemoryKind};
 use crate::replication::clients::{ClientState, ClientTable};
 
@@ -147,9 +149,10 @@ impl Dedup {
     }
 
     fn make_room(&mut self, budget: &DedupBudget, clients: &ClientTable) -> bool {
-        if budget.try_charge(GROW_RECORDS.max(self.records.capacity())) {
-            let before = self.records.capacity();
-            self.records.reserve_exact(GROW_RECORDS.max(before));
+        let before = self.records.capacity();
+        let more = before.max(GROW_RECORDS).min(DEDUP_RECORDS_PER_PARTITION_MAX - before);
+        if more > 0 && budget.try_charge(more) {
+            self.records.reserve_exact(more);
             return true;
         }
         let records_count = self.records.len();
@@ -160,9 +163,11 @@ impl Dedup {
         self.records.len() < self.records.capacity()
     }
 
-    /// Drops everything about the client of the first record.
+    /// Drops everything about one client, if possible one that is not connected.
     fn forget_one_client(&mut self, clients: &ClientTable) {
-        let Some(client) = self.records.first().map(|record| Arc::clone(&record.client)) else { return };
+        let gone = self.records.iter().find(|record| !record.client.is_connected());
+        let Some(victim) = gone.or(self.records.first()) else { return };
+        let client = Arc::clone(&victim.client);
         self.records.retain(|record| {
             let other = !Arc::ptr_eq(&record.client, &client);
             if !other {
@@ -330,6 +335,21 @@ mod tests {
         assert_eq!(node.write(&back, 3, 1), Admission::Unknown);
         assert_eq!(node.write(&back, 9, 1), Admission::New);
         assert!(node.budget.used_bytes.load(Ordering::Relaxed) <= 8 * RECORD);
+    }
+
+    #[test]
+    fn a_partition_remembers_at_most_so_many_and_keeps_those_of_connected_clients() {
+        let mut node = node(10 * DEDUP_RECORDS_PER_PARTITION_MAX as u64);
+        let connected = crate::replication::clients::ClientConnection::new(node.clients.greet(ClientId(1)));
+        assert_eq!(node.write(connected.client(), 1, 1), Admission::New);
+        for id in 0..2 * DEDUP_RECORDS_PER_PARTITION_MAX as u128 {
+            let gone = node.clients.greet(ClientId(2 + id));
+            assert_eq!(node.write(&gone, 1, 1), Admission::New);
+            assert!(node.dedup.records_count() <= DEDUP_RECORDS_PER_PARTITION_MAX);
+        }
+        assert_eq!(node.write(connected.client(), 1, 1), Admission::Replay(outcome(1)));
+        let first_gone = node.clients.greet(ClientId(2));
+        assert_eq!(node.write(&first_gone, 1, 1), Admission::Unknown);
     }
 
     #[test]

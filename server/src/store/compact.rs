@@ -17,8 +17,9 @@ use dht_protocol::placement::hash::KeyHash;
 use super::arena::Address;
 use super::entry;
 use super::limits::{
-    DEAD_BYTES_MIN, DEAD_PARTS_IDLE, DEAD_PARTS_WRITE, STEP_BYTES_MAX, STEP_SLOTS_MAX, VICTIMS_PER_STEP_MAX,
-    WRITE_COMPACTION_BYTES_FACTOR, WRITE_COMPACTION_BYTES_MIN, WRITE_COMPACTION_SLOTS_MAX,
+    DEAD_BYTES_MIN, DEAD_PARTS_IDLE, DEAD_PARTS_SEGMENT, DEAD_PARTS_WRITE, STEP_BYTES_MAX, STEP_SLOTS_MAX,
+    VICTIMS_PER_STEP_MAX, WRITE_COMPACTION_BYTES_FACTOR, WRITE_COMPACTION_BYTES_MIN,
+    WRITE_COMPACTION_SLOTS_MAX,
 };
 use super::table::{HashKeys, Step, Table};
 use super::usage::Maintained;
@@ -35,14 +36,20 @@ struct Budget {
 }
 
 impl<H: HashKeys> Table<H> {
-    /// One bounded step towards an arena that is less than an eighth dead.
-    pub(super) fn maintain(&mut self) -> Maintained {
+    /// One bounded step towards an arena that is less than an eighth dead, or a sixteenth where memory is short.
+    pub(super) fn maintain(&mut self, memory_is_short: bool) -> Maintained {
         self.step = Step::default();
-        let victims = if self.wants_compaction(DEAD_PARTS_IDLE) { VICTIMS_PER_STEP_MAX } else { 0 };
+        let victims = if self.wants_maintenance(memory_is_short) { VICTIMS_PER_STEP_MAX } else { 0 };
         let done = self.compact(&Budget { slots: STEP_SLOTS_MAX, bytes: STEP_BYTES_MAX, victims });
         self.end_step();
-        let pending = self.arena.evacuation().is_some() || self.wants_compaction(DEAD_PARTS_IDLE);
+        let pending = self.arena.evacuation().is_some() || self.wants_maintenance(memory_is_short);
         Maintained { more: pending && done.more, ..done }
+    }
+
+    fn wants_maintenance(&self, memory_is_short: bool) -> bool {
+        // Where more than one part in so many of all segments is dead, some segment has as much and can be evacuated.
+        let short = memory_is_short && self.arena.is_wasteful(DEAD_PARTS_SEGMENT);
+        short || self.wants_compaction(DEAD_PARTS_IDLE)
     }
 
     fn wants_compaction(&self, parts: u64) -> bool {

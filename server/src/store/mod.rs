@@ -19,6 +19,7 @@ mod large_list;
 mod leaf;
 pub mod limits;
 mod partition;
+mod prefetch;
 mod probe;
 mod resize;
 mod scan;

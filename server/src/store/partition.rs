@@ -61,6 +61,18 @@ impl Partition {
         self.table.get(hash, key)
     }
 
+    /// First of two passes before a batch of look-ups: asks for the slots that one of `hash` will read.
+    #[inline]
+    pub fn prefetch_slots(&self, hash: KeyHash) {
+        self.table.prefetch_slots(hash);
+    }
+
+    /// Second pass, when the slots have come: asks for the entry.
+    #[inline]
+    pub fn prefetch_entry(&self, hash: KeyHash) {
+        self.table.prefetch_entry(hash);
+    }
+
     /// Writes `value` under `key`, new or not. The value is large if and only if [`is_large`] says so.
     ///
     /// # Errors
@@ -99,9 +111,10 @@ impl Partition {
         self.table.scan_step(from, page, prefix, sink)
     }
 
-    /// One step of compaction, if any is due; says whether another would find work.
-    pub fn maintain(&mut self) -> Maintained {
-        self.table.maintain()
+    /// One step of compaction, if any is due; says whether another would find work. More is due where memory is
+    /// short.
+    pub fn maintain(&mut self, memory_is_short: bool) -> Maintained {
+        self.table.maintain(memory_is_short)
     }
 
     /// Numbers of this partition.
@@ -141,7 +154,7 @@ mod tests {
         let ring = Ring::new(16).unwrap();
         let mut partition = Partition::new(PartitionId(15), ring, HASH_KEY, Cfg::new(7), Arc::clone(&memory));
         partition.check_invariants();
-        assert!(!partition.maintain().more);
+        assert!(!partition.maintain(false).more);
         let page = PageBounds { entries_max: 10, bytes_max: 1_000 };
         let step = partition.scan_step(Cursor::START, page, b"", &mut |_| unreachable!("nothing is there"));
         assert_eq!(step.next, ring.cursor_end(PartitionId(15)));

@@ -25,6 +25,7 @@ use super::entry::{self, Body, Entry};
 use super::large::LargeValue;
 use super::large_list::LargeList;
 use super::limits::STEP_SLOTS_MAX;
+use super::prefetch::prefetch;
 use super::usage::PartitionUsage;
 use super::value::{Found, NewValue, StoreError, StoredValue};
 use crate::memory::{MemoryAccount, OutOfMemory};
@@ -78,6 +79,9 @@ struct Place {
     address: Address,
 }
 
+/// Bytes of an entry that are asked for beforehand: header, key and a short value.
+const PREFETCH_ENTRY_BYTES: usize = 128;
+
 impl<H: HashKeys> Table<H> {
     /// An empty table for the hashes of `span`; allocates nothing.
     pub(super) fn new(hasher: H, span: Span, memory: Arc<MemoryAccount>) -> Table<H> {
@@ -107,6 +111,23 @@ impl<H: HashKeys> Table<H> {
             Body::Large { index, .. } => StoredValue::Large(self.larges.get(index)),
         };
         Some(Found { version: entry.version, value_type: entry.value_type, value })
+    }
+
+    /// Asks for the slots that a look-up of `hash` will read.
+    #[inline]
+    pub(super) fn prefetch_slots(&self, hash: KeyHash) {
+        if let Some(at) = self.directory.locate(hash) {
+            self.directory.leaf(at).prefetch(hash);
+        }
+    }
+
+    /// Asks for the entry that a look-up of `hash` will most likely read.
+    #[inline]
+    pub(super) fn prefetch_entry(&self, hash: KeyHash) {
+        let offset = self.directory.locate(hash).and_then(|at| self.directory.leaf(at).likely_offset(hash));
+        if let Some(offset) = offset {
+            prefetch(self.arena.bytes_at(Address(offset)), PREFETCH_ENTRY_BYTES);
+        }
     }
 
     /// Writes `value` under `key`, new or not, and gives the large value that it displaced.

@@ -150,7 +150,7 @@ impl Pair {
         let key = key_of(random.below(keys));
         match random.below(100) {
             0..10 => self.check_get(&key),
-            10..12 => drop(self.table.maintain()),
+            10..12 => drop(self.table.maintain(random.below(2) == 0)),
             dice if dice - 12 < put_percent * 88 / 100 => {
                 let fill = random.next() as u8;
                 let _ = self.put(&key, &vec![fill; random.value_bytes()]);
@@ -322,7 +322,7 @@ fn a_scan_gives_what_stays_exactly_once_while_the_rest_changes() {
                         pair.delete(&key);
                     }
                 }
-                pair.table.maintain();
+                pair.table.maintain(false);
             });
             pair.check_all();
             found.sort_unstable();
@@ -441,7 +441,7 @@ fn memory_comes_back_after_deleting_most() {
         }
     }
     let mut steps = 0;
-    while pair.table.maintain().more {
+    while pair.table.maintain(false).more {
         steps += 1;
         assert!(steps < 10_000, "maintenance does not end");
     }

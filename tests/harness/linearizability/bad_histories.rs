@@ -223,6 +223,19 @@ fn versions_go_backwards_or_stand_still() {
 }
 
 #[test]
+fn unknown_writes_need_versions_of_their_own() {
+    let squeezed = |version| {
+        story()
+            .then(put("a"), done(5))
+            .then(Op::Append(b"b".to_vec()), Answer::Unknown)
+            .then(Op::Append(b"c".to_vec()), done(version))
+            .then(Op::Get, found(version, "abc"))
+    };
+    squeezed(7).passes();
+    squeezed(6).fails();
+}
+
+#[test]
 fn one_version_names_one_entry() {
     story().then(put("a"), done(1)).then(Op::Get, found(2, "a")).fails();
     story().then(put("a"), Answer::Unknown).then(Op::Get, found(3, "a")).then(Op::Get, found(4, "a")).fails();

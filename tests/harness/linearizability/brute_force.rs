@@ -7,7 +7,7 @@ use super::simulated::{Mutation, Simulation, mutate};
 use super::{Answer, Failure, History, Op, Record};
 
 /// The register: here every write gets a version at once. Where nobody was told, each version that the history
-/// mentions is tried, and one that nobody ever heard of.
+/// mentions is tried, and the lowest that there can be.
 #[derive(Clone, Default)]
 struct Register {
     entry: Option<Entry>,
@@ -17,8 +17,7 @@ struct Register {
 #[derive(Clone)]
 struct Entry {
     value: Vec<u8>,
-    /// `None`: one that nobody ever hears of.
-    version: Option<u64>,
+    version: u64,
     /// Whether an answer has told it.
     told: bool,
 }
@@ -30,7 +29,7 @@ fn agrees(register: &mut Register, told: Option<Version>) -> bool {
         None => told == 0,
         Some(entry) => {
             entry.told = true;
-            entry.version == Some(told)
+            entry.version == told
         }
     }
 }
@@ -41,7 +40,7 @@ fn outcome(register: &Register, op: &Op) -> Option<Option<Vec<u8>>> {
     let version = register.entry.as_ref().map(|entry| entry.version);
     let held = |expected: Version| match version {
         None => expected.0 == 0,
-        Some(version) => version == Some(expected.0),
+        Some(version) => version == expected.0,
     };
     match op {
         Op::Put(new) => Some(Some(new.clone())),
@@ -114,17 +113,16 @@ fn after(register: &Register, record: &Record, versions: &[u64]) -> Vec<Register
 
 fn writes(register: &Register, record: &Record, told: Option<Version>, versions: &[u64]) -> Vec<Register> {
     let Some(value) = outcome(register, &record.op) else { return vec![] };
-    let choices: Vec<Option<u64>> = match told {
-        Some(version) => vec![Some(version.0)],
-        None => versions.iter().copied().map(Some).chain([None]).collect(),
+    let choices: Vec<u64> = match told {
+        Some(version) => vec![version.0],
+        None => versions.iter().copied().chain([register.highest + 1]).collect(),
     };
-    let rising = choices.into_iter().filter(|choice| choice.is_none_or(|version| version > register.highest));
-    rising
-        .map(|version| Register {
-            highest: version.unwrap_or(register.highest),
-            entry: value.clone().map(|value| Entry { value, version, told: told.is_some() }),
-        })
-        .collect()
+    let rising = choices.into_iter().filter(|&version| version > register.highest);
+    let after = |version| Register {
+        highest: version,
+        entry: value.clone().map(|value| Entry { value, version, told: told.is_some() }),
+    };
+    rising.map(after).collect()
 }
 
 fn can_end(register: &Register, left: &[&Record], versions: &[u64]) -> bool {

@@ -2,10 +2,11 @@
 //! one that the register would have given.
 //!
 //! Invariants:
-//! 1. `floor` is the highest version that any operation so far has told. It never falls.
+//! 1. `floor` is the lowest version that the last write can have had: versions are whole numbers, and each write's
+//!    is above those of all writes before it. It never falls.
 //! 2. An entry is *pinned* when its version is known; that version is then `floor`. An entry that an operation of
-//!    unknown outcome wrote (or a door that tells no versions) is not: its version is above `floor`, and the
-//!    first answer that tells one pins it.
+//!    unknown outcome wrote (or a door that tells no versions) is not: its version is `floor` or above, and the
+//!    first answer that tells it pins it.
 //!
 //! Limit: an entry that is not pinned may be taken to have any version, even one that a condition guessed and was
 //! refused for. Clients learn versions from answers, and an answer pins.
@@ -123,7 +124,7 @@ impl Values {
         match value {
             None => format!("no entry (versions so far up to {})", state.floor),
             Some(value) if state.pinned => format!("{value} at version {}", state.floor),
-            Some(value) => format!("{value} at a version above {} that nobody was told", state.floor),
+            Some(value) => format!("{value} at a version of {} or above that nobody was told", state.floor),
         }
     }
 }
@@ -189,7 +190,7 @@ impl Told {
 }
 
 impl State {
-    /// No entry, and no version told yet.
+    /// No entry, and no write yet.
     pub(super) const EMPTY: State = State { value: None, floor: Version::ABSENT, pinned: false };
 
     /// The register after `action`, if it would have answered `told`; `None` if it would not.
@@ -224,13 +225,21 @@ impl State {
         }
     }
 
+    /// Whether whatever can follow `other` can follow this as well.
+    pub(super) fn allows_all_that(self, other: State) -> bool {
+        let same_floor = self.floor == other.floor;
+        self.value == other.value
+            && self.pinned == other.pinned
+            && (same_floor || (self.floor < other.floor && !self.pinned))
+    }
+
     /// Someone was told the entry's version.
     fn observed(self, told: Option<Version>) -> Option<State> {
         let Some(version) = told else { return Some(self) };
         let fits = match self.value {
             None => version.is_absent(),
             Some(_) if self.pinned => version == self.floor,
-            Some(_) => version > self.floor,
+            Some(_) => version >= self.floor,
         };
         if !fits {
             return None;
@@ -243,7 +252,7 @@ impl State {
         match told {
             Some(version) if version <= self.floor => None,
             Some(version) => Some(State { floor: version, pinned: self.value.is_some(), ..self }),
-            None => Some(State { pinned: false, ..self }),
+            None => Some(State { floor: Version(self.floor.0.checked_add(1)?), pinned: false, ..self }),
         }
     }
 

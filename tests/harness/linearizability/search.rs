@@ -7,19 +7,22 @@
 //!
 //! # What is cut off, and why nothing is lost by it
 //! 1. *Floors.* An answer that tells version v leaves the floor at v, and floors never fall. So answers that tell
-//!    versions come in the order of these, and only the lowest that is left may come next.
+//!    versions come in the order of these, only the lowest that is left may come next, and no more unknown writes
+//!    fit in front of it than there are versions free.
 //! 2. *Reads at once.* An answer that writes nothing, may come next and leaves the register as it is can be moved
 //!    to the front of any order that completes this one. It is taken alone.
 //! 3. *Twins.* Of unknown operations that ask the same, the one that was called first may stand for each other.
 //! 4. *Idle unknowns.* If what follows a run of unknown operations would have left the same register without
-//!    them, then leaving them for later is at least as good.
+//!    them (or one that allows as much), then leaving them for later is at least as good.
 //!
 //! Take, among the orders that complete a prefix, one with the fewest unknown operations, then the earliest twins,
 //! then the earliest reads: none of the cuts removes it.
 //!
 //! # Limits
-//! The problem is NP-complete. With versions told and few unknowns the search is near linear; it gives up after
-//! a named number of configurations.
+//! The problem is NP-complete. With versions told and few unknown operations a key the search is near linear: of
+//! 2,000 operations on one key, 2 in 100 unknown, it takes milliseconds to accept or to reject. It gets hard where
+//! many unknown appends and additions could have been combined: above some 10 in 100, and without versions above
+//! a dozen a key. It then gives up after a named number of configurations, which is no verdict but a failure.
 
 use std::collections::HashSet;
 
@@ -200,7 +203,8 @@ impl<'a> Search<'a> {
             if !matches!(via, Some(Move::Unknown(_))) {
                 return false;
             }
-            if earlier.state.step(self.values, call.action, call.told) == Some(after) {
+            let without = earlier.state.step(self.values, call.action, call.told);
+            if without.is_some_and(|without| without.allows_all_that(after)) {
                 return true;
             }
             via = earlier.via;
