@@ -3,6 +3,10 @@
 //! A test that needs a tool from outside (a Redis client, Python) says so where it is registered. Where the tool
 //! is missing, the test is shown as ignored with the reason; with `DHT_REQUIRE_TOOLS=1` it fails instead.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![allow(clippy::print_stderr, reason = "seeds and figures, so that a run can be repeated")]
+
+mod linearizable;
 mod programs;
 mod registry;
 
@@ -10,7 +14,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
-    let cases = [registry::cases(), programs::cases()].concat();
+    let cases = [registry::cases(), programs::cases(), linearizable::cases()].concat();
     let tools = registry::Tools::of_this_machine();
     libtest_mimic::run(&arguments, registry::trials(&cases, &tools)).exit_code()
 }
