@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 #![allow(clippy::print_stderr, reason = "seeds and figures, so that a run can be repeated")]
 
+mod client_api;
 mod linearizable;
 mod programs;
 mod registry;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
-    let cases = [registry::cases(), programs::cases(), linearizable::cases()].concat();
+    let cases = [registry::cases(), programs::cases(), client_api::cases(), linearizable::cases()].concat();
     let tools = registry::Tools::of_this_machine();
     libtest_mimic::run(&arguments, registry::trials(&cases, &tools)).exit_code()
 }
