@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr, reason = "seeds and figures, so that a run can be repeated")]
 
 mod client_api;
+mod client_faults;
 mod linearizable;
 mod programs;
 mod registry;
@@ -15,7 +16,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
-    let cases = [registry::cases(), programs::cases(), client_api::cases(), linearizable::cases()].concat();
+    let cases = [
+        registry::cases(),
+        programs::cases(),
+        client_api::cases(),
+        client_faults::cases(),
+        linearizable::cases(),
+    ]
+    .concat();
     let tools = registry::Tools::of_this_machine();
     libtest_mimic::run(&arguments, registry::trials(&cases, &tools)).exit_code()
 }

@@ -21,8 +21,12 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn fill(client: &Client, prefix: &str, count: i64) -> BTreeMap<String, Value> {
-    let entries = (0..count).map(|number| (format!("{prefix}{number}"), Value::Int(number)));
-    entries.inspect(|(key, value)| drop(client.put(key, value).unwrap())).collect()
+    let put = |number: i64| {
+        let (key, value) = (format!("{prefix}{number}"), Value::Int(number));
+        client.put(&key, &value).unwrap();
+        (key, value)
+    };
+    (0..count).map(put).collect()
 }
 
 /// What an iteration gave, by key.
@@ -108,10 +112,12 @@ fn while_others_write() {
                 let mut random = Random::new(seed ^ writer);
                 while !done.load(Ordering::Relaxed) {
                     let churn = format!("churn {}", random.below(20_000));
-                    match random.below(4) {
-                        0 => drop(client.delete(&churn).unwrap()),
-                        1 => drop(client.put(format!("steady {}", random.below(2_000)), &-1).unwrap()),
-                        _ => drop(client.put(&churn, &1).unwrap()),
+                    let key =
+                        if random.percent(25) { format!("steady {}", random.below(2_000)) } else { churn };
+                    if random.percent(30) && key.starts_with("churn") {
+                        client.delete(&key).unwrap();
+                    } else {
+                        client.put(&key, &-1).unwrap();
                     }
                 }
             });

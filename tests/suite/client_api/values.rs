@@ -178,7 +178,7 @@ fn mismatches_are_decode_errors() {
 
 fn big_values() {
     let (client, _cluster) = three_daemons();
-    let longest: Vec<u8> = (0..VALUE_BYTES_MAX).map(|at| (at * 31 >> 8) as u8).collect();
+    let longest: Vec<u8> = (0..VALUE_BYTES_MAX).map(|at| ((at * 31) >> 8) as u8).collect();
     let version = client.put("big", &Value::Bytes(longest.clone())).unwrap();
     assert!(client.get::<Value>("big").unwrap() == Some(Value::Bytes(longest.clone())), "16 MiB come back");
 
