@@ -17,10 +17,11 @@ Examples:
   dht-bench run --keys 1000000 --seconds 30 --distribution zipfian --json result.json
   dht-bench run --servers db1:7400 --no-load --keys 1000000 --ops 5000000 --read-share 0.5
 
-Every connection keeps --pipeline requests unanswered (closed loop); a latency runs from the moment that a
-request is handed to its connection to the moment that its answer is read. Settings come from flags, then the
-environment (DHT_SERVERS, DHT_BENCH_KEYS, …), then the TOML file that --config or DHT_CONFIG names, then the
-defaults. Ctrl-C ends the run with the figures so far.
+Every connection keeps --pipeline requests unanswered (closed loop); a latency runs from the
+moment that a request is handed to its connection to the moment that its answer is read.
+Settings come from flags, then the environment (DHT_SERVERS, DHT_BENCH_KEYS, …), then the TOML
+file that --config or DHT_CONFIG names, then the defaults. Ctrl-C ends the run with the figures
+so far.
 
 Exit codes: 0 done, 1 failed (any request that failed counts), 2 wrong usage.";
 

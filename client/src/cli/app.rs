@@ -46,6 +46,9 @@ pub(crate) fn parse<A: Parser>(
             Ok(()) => Failure::OutputClosed,
             Err(error) => Failure::of_output(error),
         },
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            Failure::Usage(format!("name a command; '{program} --help' shows them"))
+        }
         _ => Failure::Usage(usage_text(program, &error.to_string())),
     })
 }
@@ -72,7 +75,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
 }
 
 fn run_command(command: Command, settings: &Settings) -> Result<(), Failure> {
-    let connect = || connect(settings, None);
+    let connect = || connect_with(settings, None);
     match command {
         Command::Put { key, value, value_type } => {
             let value = commands::parse_value(value_type, &value)?;
@@ -92,7 +95,7 @@ fn run_command(command: Command, settings: &Settings) -> Result<(), Failure> {
         }
         Command::Import { file, format, key } => {
             let plan = import::Plan::new(&file, format, key.as_deref())?;
-            import::run(&connect_for_import(settings)?, &plan)
+            import::run(&connect_with(settings, Some(import::CONNECTIONS_PER_NODE))?, &plan)
         }
         Command::Export { file, format, columns } => {
             let plan = export::Plan::new(&file, format, columns)?;
@@ -104,12 +107,7 @@ fn run_command(command: Command, settings: &Settings) -> Result<(), Failure> {
     }
 }
 
-/// Every writer of an import has a connection to every node for itself.
-fn connect_for_import(settings: &Settings) -> Result<Client, Failure> {
-    connect(settings, Some(import::WRITERS_COUNT))
-}
-
-fn connect(settings: &Settings, connections_per_node: Option<usize>) -> Result<Client, Failure> {
+fn connect_with(settings: &Settings, connections_per_node: Option<usize>) -> Result<Client, Failure> {
     let mut builder = Client::builder().servers(&settings.servers).op_timeout(settings.timeout.0);
     if let Some(connections) = connections_per_node {
         builder = builder.connections_per_node(connections);

@@ -9,6 +9,7 @@ use dht_protocol::value::ValueType;
 use crate::cli::format::Format;
 use crate::cli::settings::Given;
 
+// Lines of at most 95 characters: help is broken at 100 where there is no terminal.
 const EXAMPLES: &str = "\
 Examples:
   dht put greeting 'hello, world'          store text
@@ -21,22 +22,26 @@ Examples:
   dht import packages.tsv --key package    load a file
   dht --servers db1:7400,db2:7400 stats    ask another cluster
 
-Settings come from flags, then the environment (DHT_SERVERS, DHT_TIMEOUT), then the TOML file that --config or
-DHT_CONFIG names (servers = \"…\", timeout = \"5s\"), then the defaults. DHT_LOG=debug shows what the client does.
+Settings come from flags, then the environment (DHT_SERVERS, DHT_TIMEOUT), then the TOML file
+that --config or DHT_CONFIG names (servers = \"…\", timeout = \"5s\"), then the defaults.
+DHT_LOG=debug shows what the client does.
 
-Exit codes: 0 done, 1 failed (or no such key), 2 wrong usage. Errors are one line on standard error.";
+Exit codes: 0 done, 1 failed (or no such key), 2 wrong usage. Errors are one line on standard
+error.";
 
 const FORMATS: &str = "\
 Formats, by the file's ending or --format:
   jsonl  (.jsonl, .ndjson) one JSON object a line
-  csv    (.csv)            RFC 4180, the first line names the columns; lines end in LF
-  tsv    (.tsv)            the first line names the columns; nothing is quoted: tab, newline, carriage return and
-                           backslash are written \\t \\n \\r \\\\ (on reading, any other \\x stands for itself)
+  csv    (.csv)            RFC 4180; the first line names the columns; lines end in LF
+  tsv    (.tsv)            the first line names the columns; nothing is quoted: tab, newline,
+                           carriage return and backslash are written \\t \\n \\r \\\\
+                           (when read, a backslash before anything else stands for itself)
 
-Entries have the columns or members key, type and value. Types: text, int, float, bool, json, and in base64
-bytes, msgpack, user128 to user255; text that is no UTF-8, and JSON that is none or (in JSON Lines) spreads over
-lines, is in base64 as text+base64 or json+base64. A key that is no UTF-8 is the member key_base64 in JSON Lines,
-and stands in CSV and TSV as its bytes are.";
+Entries have the columns or members key, type and value. Types: text, int, float, bool, json,
+and in base64 bytes, msgpack, user128 to user255. Text that is no UTF-8, and JSON that is none
+or (in JSON Lines) spreads over lines, is in base64 too, as text+base64 and json+base64. A key
+that is no UTF-8 is the member key_base64 in JSON Lines, and stands in CSV and TSV as its bytes
+are.";
 
 /// Reads and writes a distributed hash table.
 #[derive(Debug, Parser)]
@@ -134,7 +139,6 @@ pub(crate) enum Command {
 
     /// Stores the entries of a file.
     #[command(after_help = FORMATS)]
-    #[command(after_long_help = FORMATS)]
     #[command(long_about = "Stores the entries of a file.\n\n\
         A file of exactly the columns or members key, type and value holds entries, as `dht export` writes them \
         (in JSON Lines, type may be missing: a string is text, a whole number int, another number float, true \
@@ -155,7 +159,6 @@ pub(crate) enum Command {
 
     /// Writes all entries to a file, in no particular order.
     #[command(after_help = FORMATS)]
-    #[command(after_long_help = FORMATS)]
     #[command(long_about = "Writes all entries to a file, in no particular order.\n\n\
         The file appears under its name when it is complete, and replaces one that was there. With --columns, \
         the key and members of JSON objects are written as columns: a string as its text, null and what is \

@@ -28,7 +28,9 @@ use crate::cli::format::{Format, Parser, Record, Records, Row};
 use crate::{Client, Error, Status, Value};
 
 /// Writes in flight.
-pub(crate) const WRITERS_COUNT: usize = 16;
+const WRITERS_COUNT: usize = 32;
+/// Connections to every node, which the writers share.
+pub(crate) const CONNECTIONS_PER_NODE: usize = 4;
 /// Most rows that wait for one writer.
 const QUEUE_ROWS_MAX: usize = 256;
 /// Most bytes of rows that are read and not yet written.

@@ -39,19 +39,22 @@ pub(crate) fn write_scan_line(row: &Row, out: &mut Vec<u8>) {
 /// bytes that are no UTF-8 as `\xNN`.
 fn write_escaped(bytes: &[u8], out: &mut Vec<u8>) {
     for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
+        let valid = chunk.valid();
+        // Up to here the text stands in `out`.
+        let mut written = 0;
+        for (at, character) in valid.char_indices().filter(|(_, c)| c.is_control() || *c == '\\') {
+            let end = at + character.len_utf8();
+            out.extend_from_slice(&valid.as_bytes()[written..at]);
             match character {
                 '\t' => out.extend_from_slice(b"\\t"),
                 '\n' => out.extend_from_slice(b"\\n"),
                 '\r' => out.extend_from_slice(b"\\r"),
                 '\\' => out.extend_from_slice(b"\\\\"),
-                _ => {
-                    let mut buffer = [0; 4];
-                    let text = character.encode_utf8(&mut buffer).as_bytes();
-                    if character.is_control() { write_hex(text, out) } else { out.extend_from_slice(text) }
-                }
+                _ => write_hex(&valid.as_bytes()[at..end], out),
             }
+            written = end;
         }
+        out.extend_from_slice(&valid.as_bytes()[written..]);
         write_hex(chunk.invalid(), out);
     }
 }
@@ -64,8 +67,10 @@ pub(crate) fn escaped(bytes: &[u8]) -> String {
 }
 
 fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for byte in bytes {
-        out.extend_from_slice(format!("\\x{byte:02X}").as_bytes());
+        let digits = [byte >> 4, byte & 0xF].map(|digit| DIGITS[usize::from(digit)]);
+        out.extend_from_slice(&[b'\\', b'x', digits[0], digits[1]]);
     }
 }
 

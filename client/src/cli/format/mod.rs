@@ -10,6 +10,7 @@
 //! 2. A record that cannot be read costs that record alone, and is named by the number of its line.
 //! 3. No record longer than `records::RECORD_BYTES_MAX` is held in memory.
 
+mod file_format;
 mod jsonl;
 mod parser;
 mod records;
@@ -18,32 +19,9 @@ mod table;
 mod tsv;
 mod writer;
 
+pub(crate) use file_format::Format;
 pub(crate) use jsonl::{Exactness, write_json_row};
 pub(crate) use parser::Parser;
 pub(crate) use records::{Record, Records};
 pub(crate) use row::{Row, parse_plain_text};
 pub(crate) use writer::Writer;
-
-/// A file format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// JSON Lines: one object a line.
-    Jsonl,
-    /// Comma-separated values, RFC 4180, with a header.
-    Csv,
-    /// Tab-separated values with a header, unquoted: `\t`, `\n`, `\r` and `\\` stand for what they name.
-    Tsv,
-}
-
-impl Format {
-    /// The format that a file's ending names.
-    pub(crate) fn of_path(path: &std::path::Path) -> Option<Format> {
-        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
-        match ending.as_str() {
-            "jsonl" | "ndjson" => Some(Format::Jsonl),
-            "csv" => Some(Format::Csv),
-            "tsv" => Some(Format::Tsv),
-            _ => None,
-        }
-    }
-}
