@@ -77,9 +77,9 @@ fn dispatch(args: Args) -> Result<(), Failure> {
 fn run_command(command: Command, settings: &Settings) -> Result<(), Failure> {
     let connect = || connect_with(settings, None);
     match command {
-        Command::Put { key, value, value_type } => {
+        Command::Put { key, value, value_type, print_version } => {
             let value = commands::parse_value(value_type, &value)?;
-            commands::put(&connect()?, &key.into_encoded_bytes(), &value)
+            commands::put(&connect()?, &key.into_encoded_bytes(), &value, print_version)
         }
         Command::Get { key, json } => commands::get(&connect()?, key.into_encoded_bytes(), json),
         Command::Del { keys } => {

@@ -64,7 +64,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Stores a value and prints the entry's version.
+    /// Stores a value.
     Put {
         /// 1 to 65,535 bytes.
         key: OsString,
@@ -74,6 +74,9 @@ pub(crate) enum Command {
         /// How to interpret the value; what does not fit is refused.
         #[arg(long = "type", value_enum, default_value_t = TypeName::Text)]
         value_type: TypeName,
+        /// Prints the version that the entry has now, for `cas`.
+        #[arg(long)]
+        print_version: bool,
     },
 
     /// Prints a value. Numbers in digits, MessagePack as JSON, bytes as they are; a newline behind it.
@@ -110,7 +113,7 @@ pub(crate) enum Command {
     Cas {
         /// The key.
         key: OsString,
-        /// The version that `put`, `cas` and `get --json` print; 0: only if there is no entry.
+        /// The version that `put --print-version`, `cas` and `get --json` print; 0: only if there is no entry.
         version: u64,
         /// The value; behind `--` if it begins with a dash.
         #[arg(allow_negative_numbers = true)]

@@ -21,9 +21,9 @@ pub(crate) fn parse_value(type_name: TypeName, argument: &OsStr) -> Result<Value
     Ok(Value::from_wire(value_type, &bytes))
 }
 
-pub(crate) fn put(client: &Client, key: &[u8], value: &Value) -> Result<(), Failure> {
+pub(crate) fn put(client: &Client, key: &[u8], value: &Value, print_version: bool) -> Result<(), Failure> {
     let version = client.put(key, value).map_err(|error| failure_of(&error))?;
-    print_line(version)
+    if print_version { print_line(version) } else { Ok(()) }
 }
 
 pub(crate) fn get(client: &Client, key: Vec<u8>, json: bool) -> Result<(), Failure> {

@@ -15,6 +15,7 @@
 //!    long: the same content always takes the same room.
 //! 3. Flag bits 4 to 7 are 0; they are kept for expiry.
 
+use byteorder::{ByteOrder, LittleEndian};
 use dht_protocol::ids::Version;
 use dht_protocol::placement::hash::KeyHash;
 use dht_protocol::value::ValueType;
@@ -100,9 +101,8 @@ impl Layout {
         let flags = header[0];
         let wide = flags & WIDE != 0;
         let (key_bytes, value_bytes) = if wide {
-            let header: &[u8; WIDE_HEADER_BYTES] = first_chunk(bytes);
-            let [.., k0, k1, v0, v1, v2, v3] = *header;
-            (u16::from_le_bytes([k0, k1]).into(), u32::from_le_bytes([v0, v1, v2, v3]) as usize)
+            let lengths = &first_chunk::<WIDE_HEADER_BYTES>(bytes)[LENGTHS_AT..];
+            (LittleEndian::read_u16(lengths).into(), LittleEndian::read_u32(&lengths[2..]) as usize)
         } else {
             (header[LENGTHS_AT].into(), header[LENGTHS_AT + 1].into())
         };
@@ -156,7 +156,7 @@ pub(super) fn hash_of(bytes: &[u8], hash: impl FnOnce(&[u8]) -> KeyHash) -> KeyH
     if bytes[0] & HASHED == 0 {
         hash(layout.key(bytes))
     } else {
-        KeyHash(u64::from_le_bytes(*first_chunk(&bytes[layout.key_at - HASH_BYTES..])))
+        KeyHash(LittleEndian::read_u64(&bytes[layout.key_at - HASH_BYTES..]))
     }
 }
 
@@ -167,16 +167,13 @@ impl<'a> Entry<'a> {
         let layout = Layout::read(bytes);
         let body = &bytes[layout.key_at + layout.key_bytes..][..layout.body_bytes];
         Entry {
-            version: Version(u64::from_le_bytes(*first_chunk(&bytes[VERSION_AT..]))),
+            version: Version(LittleEndian::read_u64(&bytes[VERSION_AT..])),
             value_type: ValueType::new(bytes[1]).expect("only valid types are written"),
             key: layout.key(bytes),
             body: if bytes[0] & LARGE == 0 {
                 Body::Inline(body)
             } else {
-                Body::Large {
-                    index: u32::from_le_bytes(*first_chunk(body)),
-                    value_bytes: layout.value_bytes as u32,
-                }
+                Body::Large { index: LittleEndian::read_u32(body), value_bytes: layout.value_bytes as u32 }
             },
         }
     }
@@ -213,7 +210,7 @@ impl<'a> Entry<'a> {
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         bytes[0] = flag(wide, WIDE) | flag(large, LARGE) | flag(hashed, HASHED);
         bytes[1] = self.value_type.tag();
-        bytes[VERSION_AT..LENGTHS_AT].copy_from_slice(&self.version.0.to_le_bytes());
+        LittleEndian::write_u64(&mut bytes[VERSION_AT..LENGTHS_AT], self.version.0);
         let (key_bytes, value_bytes) = (self.key.len(), self.value_bytes());
         let mut at = LENGTHS_AT;
         let mut put = |part: &[u8]| {

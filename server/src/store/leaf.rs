@@ -23,6 +23,7 @@
 //!
 //! The leaf knows offsets only; whoever calls compares keys and computes hashes.
 
+use byteorder::{ByteOrder, LittleEndian};
 use dht_protocol::placement::hash::KeyHash;
 
 use super::limits::{GROUP_SLOTS, LOAD_TENTHS_MAX};
@@ -227,14 +228,13 @@ impl Leaf {
     /// The offset in `slot`.
     #[inline]
     pub(super) fn offset(&self, slot: usize) -> u32 {
-        let (offsets, _) = self.slots[self.slots_count()..].as_chunks::<4>();
-        u32::from_le_bytes(offsets[slot])
+        LittleEndian::read_u32(&self.slots[self.slots_count() + slot * size_of::<u32>()..])
     }
 
     /// Replaces the offset in `slot`.
     pub(super) fn set_offset(&mut self, slot: usize, offset: u32) {
-        let first = self.slots_count() + slot * 4;
-        self.slots[first..first + 4].copy_from_slice(&offset.to_le_bytes());
+        let first = self.slots_count() + slot * size_of::<u32>();
+        LittleEndian::write_u32(&mut self.slots[first..], offset);
     }
 
     /// The offsets of all entries, in slot order.

@@ -4,6 +4,8 @@
 //! one column holds the key, and the others become a JSON object of strings, in their order. Bytes that are no
 //! UTF-8 may stand in keys of exported entries, as they are.
 
+use std::cell::RefCell;
+
 use dht_protocol::value::ValueType;
 
 use crate::cli::format::jsonl::{KEY, TYPE, VALUE, json_string, push_member};
@@ -124,51 +126,34 @@ fn split(format: Format, record: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     split_csv(record)
 }
 
-/// The fields of a CSV record whose quotes are known to close. (The `csv` crate reads streams; to make it read
-/// one record costs more than the record, and it takes a byte order mark off the front of each. A test holds
-/// this to what it says.)
-fn split_csv(record: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-    let mut fields = Vec::new();
-    let mut rest = record;
-    loop {
-        let after = match rest.strip_prefix(b"\"") {
-            Some(quoted) => {
-                let (field, after) = take_quoted(quoted)?;
-                fields.push(field);
-                after
-            }
-            None => {
-                let end = rest.iter().position(|&byte| byte == b',').unwrap_or(rest.len());
-                if rest[..end].contains(&b'\r') {
-                    return Err("a carriage return outside quotes".to_owned());
-                }
-                fields.push(rest[..end].to_vec());
-                &rest[end..]
-            }
-        };
-        match after.split_first() {
-            None => return Ok(fields),
-            Some((b',', after)) => rest = after,
-            Some(_) => return Err("text behind a closing quote".to_owned()),
-        }
-    }
+thread_local! {
+    /// A reader that has a record, and with it a possible byte order mark, behind it. Building one costs more than
+    /// reading a record.
+    static CSV_READER: RefCell<csv_core::Reader> = RefCell::new({
+        let mut reader = csv_core::Reader::new();
+        reader.read_record(b"-\n", &mut [0; 2], &mut [0; 2]);
+        reader
+    });
 }
 
-/// The field behind an opening quote, and what stands behind its closing one.
-fn take_quoted(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), String> {
-    let mut field = Vec::new();
-    loop {
-        let end = rest.iter().position(|&byte| byte == b'"').ok_or("a quote is not closed")?;
-        field.extend_from_slice(&rest[..end]);
-        rest = &rest[end + 1..];
-        match rest.strip_prefix(b"\"") {
-            Some(after) => {
-                field.push(b'"');
-                rest = after;
-            }
-            None => return Ok((field, rest)),
-        }
+/// The fields of a CSV record whose quotes are known to close.
+fn split_csv(record: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    CSV_READER.with_borrow_mut(|reader| split_csv_with(reader, record))
+}
+
+fn split_csv_with(reader: &mut csv_core::Reader, record: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    // One byte more than there can be, so that only the end of the input ends the reading.
+    let mut bytes = vec![0; record.len() + 1];
+    let mut ends = vec![0; record.iter().filter(|&&byte| byte == b',').count() + 2];
+    let (result, _, bytes_count, ends_count) = reader.read_record(record, &mut bytes, &mut ends);
+    if result != csv_core::ReadRecordResult::InputEmpty {
+        return Err("a carriage return outside quotes".to_owned());
     }
+    // No input ends the record.
+    let (_, _, _, more_ends) = reader.read_record(&[], &mut bytes[bytes_count..], &mut ends[ends_count..]);
+    ends.truncate(ends_count + more_ends);
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    Ok(starts.zip(&ends).map(|(start, end)| bytes[start..*end].to_vec()).collect())
 }
 
 #[cfg(test)]
