@@ -90,7 +90,7 @@ impl Proxy {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 // A daemon that does not answer closes the client's connection too.
-                let _ = Shared::connect(&shared, client);
+                let _ = Shared::connect(&shared, &client);
             }
         });
         proxy
@@ -134,7 +134,7 @@ impl Proxy {
 }
 
 impl Shared {
-    fn connect(self: &Arc<Shared>, client: TcpStream) -> std::io::Result<()> {
+    fn connect(self: &Arc<Shared>, client: &TcpStream) -> std::io::Result<()> {
         let target = self.target.get().ok_or(std::io::ErrorKind::NotConnected)?;
         let daemon = TcpStream::connect(target)?;
         client.set_nodelay(true)?;

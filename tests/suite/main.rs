@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 #![allow(clippy::print_stderr, reason = "seeds and figures, so that a run can be repeated")]
 
+mod cli;
 mod client_api;
 mod client_faults;
 mod linearizable;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let cases = [
         registry::cases(),
         programs::cases(),
+        cli::cases(),
         client_api::cases(),
         client_faults::cases(),
         linearizable::cases(),
