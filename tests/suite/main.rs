@@ -6,9 +6,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 #![allow(clippy::print_stderr, reason = "seeds and figures, so that a run can be repeated")]
 
+mod bench;
 mod cli;
 mod client_api;
 mod client_faults;
+mod import_export;
 mod linearizable;
 mod programs;
 mod registry;
@@ -20,9 +22,11 @@ fn main() -> ExitCode {
     let cases = [
         registry::cases(),
         programs::cases(),
+        bench::cases(),
         cli::cases(),
         client_api::cases(),
         client_faults::cases(),
+        import_export::cases(),
         linearizable::cases(),
     ]
     .concat();

@@ -49,7 +49,8 @@ fn every_place_works() {
     let file = directory.path().join("dht.toml");
     fs::write(&file, format!("servers = \"{servers}\"\n")).unwrap();
     let put = |program: Program, value: &str| {
-        program.args(["put", "k", value]).run().success();
+        let silent = program.args(["put", "k", value]).run().success();
+        assert_eq!(silent.stdout, "");
         assert_eq!(Program::dht(&servers).args(["get", "k"]).run().success().stdout, format!("{value}\n"));
     };
     put(dht().env("DHT_SERVERS", &servers), "by environment");
