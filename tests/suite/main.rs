@@ -4,13 +4,16 @@
 //! is missing, the test is shown as ignored with the reason; with `DHT_REQUIRE_TOOLS=1` it fails instead.
 
 mod programs;
+mod protocol_basics;
+mod protocol_refusals;
 mod registry;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
-    let cases = [registry::cases(), programs::cases()].concat();
+    let cases =
+        [registry::cases(), programs::cases(), protocol_basics::cases(), protocol_refusals::cases()].concat();
     let tools = registry::Tools::of_this_machine();
     libtest_mimic::run(&arguments, registry::trials(&cases, &tools)).exit_code()
 }
