@@ -3,17 +3,28 @@
 //! A test that needs a tool from outside (a Redis client, Python) says so where it is registered. Where the tool
 //! is missing, the test is shown as ignored with the reason; with `DHT_REQUIRE_TOOLS=1` it fails instead.
 
+mod pipelining;
 mod programs;
 mod protocol_basics;
 mod protocol_refusals;
 mod registry;
+mod retries;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
-    let cases =
-        [registry::cases(), programs::cases(), protocol_basics::cases(), protocol_refusals::cases()].concat();
+    let cases: Vec<registry::Case> = [
+        registry::cases,
+        programs::cases,
+        protocol_basics::cases,
+        protocol_refusals::cases,
+        pipelining::cases,
+        retries::cases,
+    ]
+    .iter()
+    .flat_map(|cases| cases())
+    .collect();
     let tools = registry::Tools::of_this_machine();
     libtest_mimic::run(&arguments, registry::trials(&cases, &tools)).exit_code()
 }
