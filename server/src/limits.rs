@@ -11,6 +11,9 @@ pub const BATCH_REQUESTS_MAX: usize = 64;
 
 /// Buffer into which a worker reads, bytes; shared by its connections, so that an idle one holds none.
 pub const READ_BUFFER_BYTES: usize = 256 << 10;
+/// What one read may bring once the memory limit is reached, bytes: whole frames of it that cannot be answered at
+/// once are kept all the same.
+pub const READ_BYTES_MAX_AT_MEMORY_LIMIT: usize = 16 << 10;
 /// A frame at least so long, bytes, is gathered in a buffer of its own when it does not arrive at once; the start
 /// of a shorter one is kept and put in front of what comes next.
 pub const GATHERED_FRAME_BYTES_MIN: usize = IDLE_BUFFER_BYTES_MAX;
@@ -75,6 +78,7 @@ pub const GREETING_PAUSE_MS: u64 = 1_000;
 pub const MEMBERS_BYTES_MAX: u64 = 1 << 20;
 
 const _: () = assert!(GATHERED_FRAME_BYTES_MIN < READ_BUFFER_BYTES);
+const _: () = assert!(READ_BYTES_MAX_AT_MEMORY_LIMIT < READ_BUFFER_BYTES);
 const _: () = assert!(SCAN_PAGE_BYTES_MAX <= OUTPUT_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX > GATHERED_FRAME_BYTES_MIN);
 const _: () = assert!(GATHERED_FRAME_BYTES_MIN >= HEADER_BYTES);

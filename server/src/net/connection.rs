@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use dht_protocol::frame::{Cut, FrameError, cut};
 use dht_protocol::header::Header;
 use dht_protocol::limits::BODY_BYTES_MAX;
+use dht_protocol::op::{Op, flags};
 use dht_protocol::response::Refusal;
 use dht_protocol::status::Status;
 use mio::net::TcpStream;
@@ -19,7 +20,8 @@ use super::inbox::Inbox;
 use crate::dispatch::{Dispatcher, Frame, Output, Session};
 use crate::limits::{
     BATCH_REQUESTS_MAX, IDLE_BUFFER_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT,
-    READ_TURN_BYTES_MAX, REFUSALS_LOGGED_PER_CONNECTION_MAX, WRITE_PIECES_MAX,
+    READ_BUFFER_BYTES, READ_BYTES_MAX_AT_MEMORY_LIMIT, READ_TURN_BYTES_MAX,
+    REFUSALS_LOGGED_PER_CONNECTION_MAX, WRITE_PIECES_MAX,
 };
 use crate::memory::{Charge, MemoryKind};
 use crate::metrics::WorkerMetrics;
@@ -146,15 +148,17 @@ impl Connection {
             let length = missing.min(context.read_buffer.len());
             let count = self.stream.read(&mut context.read_buffer[..length])?;
             context.metrics.bytes_in.add(count as u64);
-            if self.inbox.append(&context.read_buffer[..count]).is_err() {
-                self.begin_close(NO_ROOM);
+            self.inbox.append(&context.read_buffer[..count]);
+            if let (_, Some(passed)) = self.inbox.swallow(&[]) {
+                self.refuse_passed(&passed, context);
             }
             return Ok(count);
         }
         // Invariant: where no frame is gathered, what is kept is the start of one shorter than the buffer.
         let kept_bytes = self.inbox.kept().len();
         context.read_buffer[..kept_bytes].copy_from_slice(self.inbox.kept());
-        let count = self.stream.read(&mut context.read_buffer[kept_bytes..])?;
+        let end = context.read_buffer.len().min(kept_bytes + read_bytes_max(context));
+        let count = self.stream.read(&mut context.read_buffer[kept_bytes..end])?;
         context.metrics.bytes_in.add(count as u64);
         let buffer = std::mem::take(&mut context.read_buffer);
         self.take_in(&buffer[..kept_bytes + count], context);
@@ -164,17 +168,13 @@ impl Connection {
 
     fn take_in(&mut self, bytes: &[u8], context: &TurnContext<'_>) {
         let (passed, refused) = self.inbox.swallow(bytes);
-        if let Some(header) = refused {
-            self.refuse(&header, Refusal::of(Status::OutOfMemory), context);
+        if let Some(passed) = refused {
+            self.refuse_passed(&passed, context);
         }
         let bytes = &bytes[passed..];
         let used = self.answer(bytes, context);
-        if self.closing.is_some() {
-            return;
-        }
-        if self.inbox.keep(&bytes[used..]).is_err() {
-            log::warn!("connection closed: peer={} reason=\"{NO_ROOM}\"", self.peer);
-            self.begin_close(NO_ROOM);
+        if self.closing.is_none() {
+            self.inbox.keep(&bytes[used..]);
         }
     }
 
@@ -236,6 +236,15 @@ impl Connection {
         self.begin_close(text);
     }
 
+    /// Refuses a request whose frame has passed by unread for lack of memory. If it was sent before, nobody knows
+    /// here what became of its earlier copy, so it must not be called "not done".
+    fn refuse_passed(&mut self, header: &Header, context: &TurnContext<'_>) {
+        let known_flags = Op::from_number(header.code).map_or(0, Op::flags_known);
+        let sent_before = header.flags & known_flags & flags::RETRY != 0;
+        let status = if sent_before { Status::OutcomeUnknown } else { Status::OutOfMemory };
+        self.refuse(header, Refusal::of(status), context);
+    }
+
     fn refuse(&mut self, header: &Header, refusal: Refusal<'_>, context: &TurnContext<'_>) {
         context.metrics.count_answer(refusal.status());
         context.dispatcher.refuse(&Frame { header: *header, body: &[] }, refusal, &mut self.output);
@@ -283,16 +292,19 @@ impl Connection {
     }
 }
 
-const NO_ROOM: &str = "memory limit reached while requests wait";
+fn memory_is_used_up(context: &TurnContext<'_>) -> bool {
+    let memory = context.dispatcher.memory();
+    memory.used_bytes() >= memory.limit_bytes()
+}
 
 /// Bytes of answers that one connection may have waiting.
 fn output_bytes_max(context: &TurnContext<'_>) -> usize {
-    let memory = context.dispatcher.memory();
-    if memory.used_bytes() < memory.limit_bytes() {
-        OUTPUT_BYTES_MAX
-    } else {
-        OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT
-    }
+    if memory_is_used_up(context) { OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT } else { OUTPUT_BYTES_MAX }
+}
+
+/// Bytes that one read may bring: what of it cannot be answered at once has to be kept.
+fn read_bytes_max(context: &TurnContext<'_>) -> usize {
+    if memory_is_used_up(context) { READ_BYTES_MAX_AT_MEMORY_LIMIT } else { READ_BUFFER_BYTES }
 }
 
 /// The whole frames at the front of `bytes`, at most a batch, each one's length, and what is wrong after them.
