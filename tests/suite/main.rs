@@ -3,6 +3,7 @@
 //! A test that needs a tool from outside (a Redis client, Python) says so where it is registered. Where the tool
 //! is missing, the test is shown as ignored with the reason; with `DHT_REQUIRE_TOOLS=1` it fails instead.
 
+mod memory_limit;
 mod pipelining;
 mod programs;
 mod protocol_basics;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         programs::cases,
         protocol_basics::cases,
         protocol_refusals::cases,
+        memory_limit::cases,
         pipelining::cases,
         retries::cases,
     ]
