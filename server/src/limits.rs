@@ -40,6 +40,11 @@ pub const ACCEPT_RETRY_MS: u64 = 50;
 /// Refused frames of one connection that are logged; further ones are only counted.
 pub const REFUSALS_LOGGED_PER_CONNECTION_MAX: u32 = 3;
 
+/// A daemon that stops looks so often which connections have been quiet, milliseconds.
+pub const SHUTDOWN_TICK_MS: u64 = 20;
+/// So long it goes on reading from peers that keep asking, milliseconds.
+pub const SHUTDOWN_READ_MS: u64 = 500;
+
 /// Times that a long append starts over because another write got in between.
 pub const APPEND_TRIES_MAX: usize = 64;
 /// Bounded steps of one scan request, over all its partitions.
@@ -79,6 +84,7 @@ pub const MEMBERS_BYTES_MAX: u64 = 1 << 20;
 
 const _: () = assert!(GATHERED_FRAME_BYTES_MIN < READ_BUFFER_BYTES);
 const _: () = assert!(READ_BYTES_MAX_AT_MEMORY_LIMIT < READ_BUFFER_BYTES);
+const _: () = assert!(SHUTDOWN_TICK_MS < SHUTDOWN_READ_MS);
 const _: () = assert!(SCAN_PAGE_BYTES_MAX <= OUTPUT_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX > GATHERED_FRAME_BYTES_MIN);
 const _: () = assert!(GATHERED_FRAME_BYTES_MIN >= HEADER_BYTES);

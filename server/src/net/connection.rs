@@ -5,7 +5,7 @@
 //! held up, nobody else. No readiness is trusted: only `WouldBlock` ends reading and writing.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 
 use dht_protocol::frame::{Cut, FrameError, cut};
 use dht_protocol::header::Header;
@@ -56,6 +56,10 @@ pub(crate) struct Connection {
     output_charge: Charge,
     /// Set once nothing more is to be read: close when the answers are out.
     closing: Option<&'static str>,
+    /// Whether the last turn took all that the socket had.
+    caught_up: bool,
+    /// Whether bytes have come since the last [`Connection::on_stop_tick`].
+    heard: bool,
     refusals: u32,
 }
 
@@ -82,6 +86,8 @@ impl Connection {
             output: Output::default(),
             output_charge: Charge::empty(memory.clone(), MemoryKind::Connections),
             closing: None,
+            caught_up: false,
+            heard: false,
             refusals: 0,
         })
     }
@@ -102,8 +108,18 @@ impl Connection {
         }
     }
 
-    /// Nothing more is read after what the socket holds now; answers still go out.
-    pub(crate) fn begin_close(&mut self, why: &'static str) {
+    /// Told now and then while the daemon stops: ends the connection, once its answers are out, if the peer has
+    /// sent nothing since the last time, or if `reading_is_over`. Never before all has been answered that the
+    /// socket holds.
+    pub(crate) fn on_stop_tick(&mut self, why: &'static str, reading_is_over: bool) {
+        if self.caught_up && (reading_is_over || !self.heard) {
+            self.begin_close(why);
+        }
+        self.heard = false;
+    }
+
+    /// Nothing more is read; answers still go out.
+    fn begin_close(&mut self, why: &'static str) {
         self.closing.get_or_insert(why);
     }
 
@@ -117,6 +133,7 @@ impl Connection {
 
     fn turn_inner(&mut self, context: &mut TurnContext<'_>) -> io::Result<TurnEnd> {
         let mut bytes_read = 0;
+        self.caught_up = false;
         loop {
             self.write_output(context.metrics)?;
             if self.output.bytes() >= output_bytes_max(context) {
@@ -127,19 +144,46 @@ impl Connection {
                 continue;
             }
             if let Some(why) = self.closing {
-                return Ok(if self.output.is_empty() { TurnEnd::Close(why) } else { TurnEnd::Wait });
+                if !self.output.is_empty() {
+                    return Ok(TurnEnd::Wait);
+                }
+                self.finish_stream(context)?;
+                return Ok(TurnEnd::Close(why));
             }
             if bytes_read >= READ_TURN_BYTES_MAX {
                 return Ok(TurnEnd::Again);
             }
             match self.read(context) {
                 Ok(0) => self.begin_close("end of stream"),
-                Ok(count) => bytes_read += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(TurnEnd::Wait),
+                Ok(count) => {
+                    self.heard = true;
+                    bytes_read += count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.caught_up = true;
+                    return Ok(TurnEnd::Wait);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Ends the stream behind the answers, and throws away what has come and will not be answered: a socket that
+    /// is closed with unread bytes resets the connection, and the peer loses answers that are still under way.
+    fn finish_stream(&mut self, context: &mut TurnContext<'_>) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)?;
+        let mut left_bytes = READ_TURN_BYTES_MAX;
+        while left_bytes > 0 {
+            match self.stream.read(context.read_buffer) {
+                Ok(0) => break,
+                Ok(count) => left_bytes = left_bytes.saturating_sub(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Nothing more, or the peer has gone: either way this is the end.
+                Err(_) => break,
+            }
+        }
+        Ok(())
     }
 
     /// Reads once, answers what is whole and keeps the rest.
