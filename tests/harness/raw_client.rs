@@ -83,6 +83,15 @@ impl RawClient {
         client
     }
 
+    /// The address by which the daemon knows this connection.
+    ///
+    /// # Panics
+    /// When the system does not tell.
+    #[must_use]
+    pub fn local_address(&self) -> String {
+        self.stream.local_addr().expect("a connected socket has an address").to_string()
+    }
+
     /// Says `HELLO`.
     ///
     /// # Panics
@@ -201,6 +210,14 @@ impl RawClient {
         if let Err(error) = self.stream.write_all(bytes) {
             panic!("cannot write {} bytes: {error}", bytes.len());
         }
+    }
+
+    /// Writes bytes as they are, to a daemon that may have gone.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)
     }
 
     /// Says that nothing more will be sent.

@@ -3,11 +3,15 @@
 //! A test that needs a tool from outside (a Redis client, Python) says so where it is registered. Where the tool
 //! is missing, the test is shown as ignored with the reason; with `DHT_REQUIRE_TOOLS=1` it fails instead.
 
+mod dev_cluster;
+mod lifecycle;
+mod logs;
 mod memory_limit;
 mod pipelining;
 mod programs;
 mod protocol_basics;
 mod protocol_refusals;
+mod python_client;
 mod registry;
 mod retries;
 
@@ -20,8 +24,12 @@ fn main() -> ExitCode {
         programs::cases,
         protocol_basics::cases,
         protocol_refusals::cases,
+        dev_cluster::cases,
+        lifecycle::cases,
+        logs::cases,
         memory_limit::cases,
         pipelining::cases,
+        python_client::cases,
         retries::cases,
     ]
     .iter()
