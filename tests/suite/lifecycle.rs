@@ -286,7 +286,7 @@ fn standard_input() {
     assert_eq!(stopped.wait_for_exit(PATIENCE).code(), Some(0));
     let mut cluster = Cluster::start(3);
     for at in 0..3 {
-        let mut client = RawClient::greeted(&cluster.daemon(at).address().to_owned(), 0);
+        let mut client = RawClient::greeted(cluster.daemon(at).address(), 0);
         assert_ne!(client.call(&exists(b"k")).status(), Status::ShuttingDown);
         cluster.daemon(at).close_stdin();
         client.wait_for_end();

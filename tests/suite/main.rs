@@ -14,6 +14,7 @@ mod protocol_refusals;
 mod python_client;
 mod registry;
 mod retries;
+mod scanning;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         pipelining::cases,
         python_client::cases,
         retries::cases,
+        scanning::cases,
     ]
     .iter()
     .flat_map(|cases| cases())
