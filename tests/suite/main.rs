@@ -3,14 +3,40 @@
 //! A test that needs a tool from outside (a Redis client, Python) says so where it is registered. Where the tool
 //! is missing, the test is shown as ignored with the reason; with `DHT_REQUIRE_TOOLS=1` it fails instead.
 
+mod dev_cluster;
+mod lifecycle;
+mod logs;
+mod memory_limit;
+mod pipelining;
 mod programs;
+mod protocol_basics;
+mod protocol_refusals;
+mod python_client;
 mod registry;
+mod retries;
+mod scanning;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
-    let cases = [registry::cases(), programs::cases()].concat();
+    let cases: Vec<registry::Case> = [
+        registry::cases,
+        programs::cases,
+        protocol_basics::cases,
+        protocol_refusals::cases,
+        dev_cluster::cases,
+        lifecycle::cases,
+        logs::cases,
+        memory_limit::cases,
+        pipelining::cases,
+        python_client::cases,
+        retries::cases,
+        scanning::cases,
+    ]
+    .iter()
+    .flat_map(|cases| cases())
+    .collect();
     let tools = registry::Tools::of_this_machine();
     libtest_mimic::run(&arguments, registry::trials(&cases, &tools)).exit_code()
 }
