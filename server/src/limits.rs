@@ -11,6 +11,9 @@ pub const BATCH_REQUESTS_MAX: usize = 64;
 
 /// Buffer into which a worker reads, bytes; shared by its connections, so that an idle one holds none.
 pub const READ_BUFFER_BYTES: usize = 256 << 10;
+/// What one read may bring once the memory limit is reached, bytes: whole frames of it that cannot be answered at
+/// once are kept all the same.
+pub const READ_BYTES_MAX_AT_MEMORY_LIMIT: usize = 16 << 10;
 /// A frame at least so long, bytes, is gathered in a buffer of its own when it does not arrive at once; the start
 /// of a shorter one is kept and put in front of what comes next.
 pub const GATHERED_FRAME_BYTES_MIN: usize = IDLE_BUFFER_BYTES_MAX;
@@ -36,6 +39,11 @@ pub const POLL_EVENTS_MAX: usize = 1_024;
 pub const ACCEPT_RETRY_MS: u64 = 50;
 /// Refused frames of one connection that are logged; further ones are only counted.
 pub const REFUSALS_LOGGED_PER_CONNECTION_MAX: u32 = 3;
+
+/// A daemon that stops looks so often which connections have been quiet, milliseconds.
+pub const SHUTDOWN_TICK_MS: u64 = 20;
+/// So long it goes on reading from peers that keep asking, milliseconds.
+pub const SHUTDOWN_READ_MS: u64 = 500;
 
 /// Times that a long append starts over because another write got in between.
 pub const APPEND_TRIES_MAX: usize = 64;
@@ -77,6 +85,8 @@ pub const GREETING_PAUSE_MS: u64 = 1_000;
 pub const MEMBERS_BYTES_MAX: u64 = 1 << 20;
 
 const _: () = assert!(GATHERED_FRAME_BYTES_MIN < READ_BUFFER_BYTES);
+const _: () = assert!(READ_BYTES_MAX_AT_MEMORY_LIMIT < READ_BUFFER_BYTES);
+const _: () = assert!(SHUTDOWN_TICK_MS < SHUTDOWN_READ_MS);
 const _: () = assert!(SCAN_PAGE_BYTES_MAX <= OUTPUT_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX > GATHERED_FRAME_BYTES_MIN);
 const _: () = assert!(GATHERED_FRAME_BYTES_MIN >= HEADER_BYTES);

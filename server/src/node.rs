@@ -176,14 +176,19 @@ fn members_from_input(
         .name("standard-input".into())
         .spawn(watch)
         .map_err(|error| NodeError::Start(StartError::of("a thread", &error)))?;
-    crossbeam_channel::select! {
-        recv(line) -> line => match line {
-            Ok(Ok(text)) if text.ends_with('\n') => Ok(Some(split_members(&text))),
-            Ok(Ok(_)) => Err(NodeError::MembersInput("it ended before a whole line had come".into())),
-            Ok(Err(error)) => Err(NodeError::MembersInput(error)),
-            Err(_) => Err(NodeError::MembersInput("it cannot be read".into())),
+    let (read, ended) = crossbeam_channel::select! {
+        recv(line) -> read => (read, false),
+        recv(stopped) -> reason => match reason {
+            // The end comes behind the line, so the line is there; which of the two is seen first is chance.
+            Ok(StopReason::LauncherGone) => (line.recv(), true),
+            Ok(StopReason::Signal(_) | StopReason::Fatal(_)) | Err(_) => return Ok(None),
         },
-        recv(stopped) -> _ => Ok(None),
+    };
+    match read {
+        Ok(Ok(text)) if text.ends_with('\n') => Ok(Some(split_members(&text)).filter(|_| !ended)),
+        Ok(Ok(_)) => Err(NodeError::MembersInput("it ended before a whole line had come".into())),
+        Ok(Err(error)) => Err(NodeError::MembersInput(error)),
+        Err(_) => Err(NodeError::MembersInput("it cannot be read".into())),
     }
 }
 

@@ -8,6 +8,10 @@
 //! daemon, cluster   dhtd alone, and several as a static cluster
 //! proxy             a bad network between a client and a daemon
 //! program           runs dht or dht-bench to its end, under a deadline
+//! raw_client        one connection that speaks frames, right or wrong
+//! requests          requests in few words
+//! routed            a connection to each node, chosen by the map
+//! resident          how much memory a process holds
 //! wait              polls a condition under a deadline
 //! random            seeded numbers, so that a failing run can be repeated
 //! ```
@@ -22,4 +26,8 @@ pub mod process;
 pub mod program;
 pub mod proxy;
 pub mod random;
+pub mod raw_client;
+pub mod requests;
+pub mod resident;
+pub mod routed;
 pub mod wait;

@@ -10,26 +10,48 @@ mod bench;
 mod cli;
 mod client_api;
 mod client_faults;
+mod dev_cluster;
 mod import_export;
+mod lifecycle;
 mod linearizable;
+mod logs;
+mod memory_limit;
+mod pipelining;
 mod programs;
+mod protocol_basics;
+mod protocol_refusals;
+mod python_client;
 mod registry;
+mod retries;
+mod scanning;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
-    let cases = [
-        registry::cases(),
-        programs::cases(),
-        bench::cases(),
-        cli::cases(),
-        client_api::cases(),
-        client_faults::cases(),
-        import_export::cases(),
-        linearizable::cases(),
+    let cases: Vec<registry::Case> = [
+        registry::cases,
+        programs::cases,
+        protocol_basics::cases,
+        protocol_refusals::cases,
+        bench::cases,
+        cli::cases,
+        client_api::cases,
+        client_faults::cases,
+        import_export::cases,
+        linearizable::cases,
+        dev_cluster::cases,
+        lifecycle::cases,
+        logs::cases,
+        memory_limit::cases,
+        pipelining::cases,
+        python_client::cases,
+        retries::cases,
+        scanning::cases,
     ]
-    .concat();
+    .iter()
+    .flat_map(|cases| cases())
+    .collect();
     let tools = registry::Tools::of_this_machine();
     libtest_mimic::run(&arguments, registry::trials(&cases, &tools)).exit_code()
 }

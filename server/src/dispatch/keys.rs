@@ -164,6 +164,16 @@ impl Write<'_> {
         }
     }
 
+    /// Refuses the write before it got to the table. A copy of one that was applied still gets that one's answer,
+    /// and the refusal of a retry is remembered, as any other outcome.
+    fn refuse(&self, hosted: &Hosted, refusal: Refusal<'static>) -> Result<Outcome, Refusal<'static>> {
+        let guard = hosted.lock();
+        match self.admit(&guard) {
+            Some(decided) => decided,
+            None => self.finish(guard, Err(refusal)),
+        }
+    }
+
     /// Remembers what the write came to, and lets go of the lock.
     fn finish(
         &self,
@@ -258,7 +268,10 @@ fn put(
     condition: Condition,
 ) -> Result<Outcome, Refusal<'static>> {
     let new = if is_large(write.key.as_bytes().len(), value.bytes.len()) {
-        NewValue::Large(value.value_type, write.large([value.bytes, &[]])?)
+        match write.large([value.bytes, &[]]) {
+            Ok(copy) => NewValue::Large(value.value_type, copy),
+            Err(refusal) => return write.refuse(hosted, refusal),
+        }
     } else {
         NewValue::Inline(value)
     };
@@ -361,13 +374,15 @@ fn append(write: &Write<'_>, hosted: &Hosted, suffix: ValueRef<'_>) -> Result<Ou
                 }
             }
         });
-        joined = match head {
+        let (version, copy) = match head {
             None | Some(Head::Short(_)) => return result,
-            Some(Head::LongInline(version, old)) => Some((version, write.large([&old, suffix.bytes])?)),
-            Some(Head::LongLarge(version, old)) => {
-                Some((version, write.large([old.as_bytes(), suffix.bytes])?))
-            }
+            Some(Head::LongInline(version, old)) => (version, write.large([&old, suffix.bytes])),
+            Some(Head::LongLarge(version, old)) => (version, write.large([old.as_bytes(), suffix.bytes])),
         };
+        match copy {
+            Ok(copy) => joined = Some((version, copy)),
+            Err(refusal) => return write.refuse(hosted, refusal),
+        }
     }
     Err(Refusal::Other(Status::Busy, "other writes to this long value keep getting in between".into()))
 }

@@ -5,11 +5,12 @@
 //! held up, nobody else. No readiness is trusted: only `WouldBlock` ends reading and writing.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 
 use dht_protocol::frame::{Cut, FrameError, cut};
 use dht_protocol::header::Header;
 use dht_protocol::limits::BODY_BYTES_MAX;
+use dht_protocol::op::{Op, flags};
 use dht_protocol::response::Refusal;
 use dht_protocol::status::Status;
 use mio::net::TcpStream;
@@ -19,7 +20,8 @@ use super::inbox::Inbox;
 use crate::dispatch::{Dispatcher, Frame, Output, Session};
 use crate::limits::{
     BATCH_REQUESTS_MAX, IDLE_BUFFER_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT,
-    READ_TURN_BYTES_MAX, REFUSALS_LOGGED_PER_CONNECTION_MAX, WRITE_PIECES_MAX,
+    READ_BUFFER_BYTES, READ_BYTES_MAX_AT_MEMORY_LIMIT, READ_TURN_BYTES_MAX,
+    REFUSALS_LOGGED_PER_CONNECTION_MAX, WRITE_PIECES_MAX,
 };
 use crate::memory::{Charge, MemoryKind};
 use crate::metrics::WorkerMetrics;
@@ -54,6 +56,10 @@ pub(crate) struct Connection {
     output_charge: Charge,
     /// Set once nothing more is to be read: close when the answers are out.
     closing: Option<&'static str>,
+    /// Whether the last turn took all that the socket had.
+    caught_up: bool,
+    /// Whether bytes have come since the last [`Connection::on_stop_tick`].
+    heard: bool,
     refusals: u32,
 }
 
@@ -80,6 +86,8 @@ impl Connection {
             output: Output::default(),
             output_charge: Charge::empty(memory.clone(), MemoryKind::Connections),
             closing: None,
+            caught_up: false,
+            heard: false,
             refusals: 0,
         })
     }
@@ -100,8 +108,18 @@ impl Connection {
         }
     }
 
-    /// Nothing more is read after what the socket holds now; answers still go out.
-    pub(crate) fn begin_close(&mut self, why: &'static str) {
+    /// Told now and then while the daemon stops: ends the connection, once its answers are out, if the peer has
+    /// sent nothing since the last time, or if `reading_is_over`. Never before all has been answered that the
+    /// socket holds.
+    pub(crate) fn on_stop_tick(&mut self, why: &'static str, reading_is_over: bool) {
+        if self.caught_up && (reading_is_over || !self.heard) {
+            self.begin_close(why);
+        }
+        self.heard = false;
+    }
+
+    /// Nothing more is read; answers still go out.
+    fn begin_close(&mut self, why: &'static str) {
         self.closing.get_or_insert(why);
     }
 
@@ -115,6 +133,7 @@ impl Connection {
 
     fn turn_inner(&mut self, context: &mut TurnContext<'_>) -> io::Result<TurnEnd> {
         let mut bytes_read = 0;
+        self.caught_up = false;
         loop {
             self.write_output(context.metrics)?;
             if self.output.bytes() >= output_bytes_max(context) {
@@ -125,19 +144,46 @@ impl Connection {
                 continue;
             }
             if let Some(why) = self.closing {
-                return Ok(if self.output.is_empty() { TurnEnd::Close(why) } else { TurnEnd::Wait });
+                if !self.output.is_empty() {
+                    return Ok(TurnEnd::Wait);
+                }
+                self.finish_stream(context)?;
+                return Ok(TurnEnd::Close(why));
             }
             if bytes_read >= READ_TURN_BYTES_MAX {
                 return Ok(TurnEnd::Again);
             }
             match self.read(context) {
                 Ok(0) => self.begin_close("end of stream"),
-                Ok(count) => bytes_read += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(TurnEnd::Wait),
+                Ok(count) => {
+                    self.heard = true;
+                    bytes_read += count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.caught_up = true;
+                    return Ok(TurnEnd::Wait);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Ends the stream behind the answers, and throws away what has come and will not be answered: a socket that
+    /// is closed with unread bytes resets the connection, and the peer loses answers that are still under way.
+    fn finish_stream(&mut self, context: &mut TurnContext<'_>) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)?;
+        let mut left_bytes = READ_TURN_BYTES_MAX;
+        while left_bytes > 0 {
+            match self.stream.read(context.read_buffer) {
+                Ok(0) => break,
+                Ok(count) => left_bytes = left_bytes.saturating_sub(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Nothing more, or the peer has gone: either way this is the end.
+                Err(_) => break,
+            }
+        }
+        Ok(())
     }
 
     /// Reads once, answers what is whole and keeps the rest.
@@ -146,15 +192,17 @@ impl Connection {
             let length = missing.min(context.read_buffer.len());
             let count = self.stream.read(&mut context.read_buffer[..length])?;
             context.metrics.bytes_in.add(count as u64);
-            if self.inbox.append(&context.read_buffer[..count]).is_err() {
-                self.begin_close(NO_ROOM);
+            self.inbox.append(&context.read_buffer[..count]);
+            if let (_, Some(passed)) = self.inbox.swallow(&[]) {
+                self.refuse_passed(&passed, context);
             }
             return Ok(count);
         }
         // Invariant: where no frame is gathered, what is kept is the start of one shorter than the buffer.
         let kept_bytes = self.inbox.kept().len();
         context.read_buffer[..kept_bytes].copy_from_slice(self.inbox.kept());
-        let count = self.stream.read(&mut context.read_buffer[kept_bytes..])?;
+        let end = context.read_buffer.len().min(kept_bytes + read_bytes_max(context));
+        let count = self.stream.read(&mut context.read_buffer[kept_bytes..end])?;
         context.metrics.bytes_in.add(count as u64);
         let buffer = std::mem::take(&mut context.read_buffer);
         self.take_in(&buffer[..kept_bytes + count], context);
@@ -164,17 +212,13 @@ impl Connection {
 
     fn take_in(&mut self, bytes: &[u8], context: &TurnContext<'_>) {
         let (passed, refused) = self.inbox.swallow(bytes);
-        if let Some(header) = refused {
-            self.refuse(&header, Refusal::of(Status::OutOfMemory), context);
+        if let Some(passed) = refused {
+            self.refuse_passed(&passed, context);
         }
         let bytes = &bytes[passed..];
         let used = self.answer(bytes, context);
-        if self.closing.is_some() {
-            return;
-        }
-        if self.inbox.keep(&bytes[used..]).is_err() {
-            log::warn!("connection closed: peer={} reason=\"{NO_ROOM}\"", self.peer);
-            self.begin_close(NO_ROOM);
+        if self.closing.is_none() {
+            self.inbox.keep(&bytes[used..]);
         }
     }
 
@@ -236,6 +280,15 @@ impl Connection {
         self.begin_close(text);
     }
 
+    /// Refuses a request whose frame has passed by unread for lack of memory. If it was sent before, nobody knows
+    /// here what became of its earlier copy, so it must not be called "not done".
+    fn refuse_passed(&mut self, header: &Header, context: &TurnContext<'_>) {
+        let known_flags = Op::from_number(header.code).map_or(0, Op::flags_known);
+        let sent_before = header.flags & known_flags & flags::RETRY != 0;
+        let status = if sent_before { Status::OutcomeUnknown } else { Status::OutOfMemory };
+        self.refuse(header, Refusal::of(status), context);
+    }
+
     fn refuse(&mut self, header: &Header, refusal: Refusal<'_>, context: &TurnContext<'_>) {
         context.metrics.count_answer(refusal.status());
         context.dispatcher.refuse(&Frame { header: *header, body: &[] }, refusal, &mut self.output);
@@ -283,16 +336,19 @@ impl Connection {
     }
 }
 
-const NO_ROOM: &str = "memory limit reached while requests wait";
+fn memory_is_used_up(context: &TurnContext<'_>) -> bool {
+    let memory = context.dispatcher.memory();
+    memory.used_bytes() >= memory.limit_bytes()
+}
 
 /// Bytes of answers that one connection may have waiting.
 fn output_bytes_max(context: &TurnContext<'_>) -> usize {
-    let memory = context.dispatcher.memory();
-    if memory.used_bytes() < memory.limit_bytes() {
-        OUTPUT_BYTES_MAX
-    } else {
-        OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT
-    }
+    if memory_is_used_up(context) { OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT } else { OUTPUT_BYTES_MAX }
+}
+
+/// Bytes that one read may bring: what of it cannot be answered at once has to be kept.
+fn read_bytes_max(context: &TurnContext<'_>) -> usize {
+    if memory_is_used_up(context) { READ_BYTES_MAX_AT_MEMORY_LIMIT } else { READ_BUFFER_BYTES }
 }
 
 /// The whole frames at the front of `bytes`, at most a batch, each one's length, and what is wrong after them.

@@ -3,13 +3,14 @@
 //! A worker reads into a buffer that all its connections share. What is left over, a started frame or frames that
 //! wait until the peer takes its answers, is kept here. A frame longer than a few kilobytes is gathered here as it
 //! arrives, so memory follows what has been sent, not what has been announced. Where the memory limit forbids
-//! even that, the rest of the frame passes by unread and its request is refused.
+//! even that, the rest of the frame passes by unread and its request is refused. Whole frames that wait are never
+//! given up: they are as many as one read brought, and a connection reads little once the limit is reached.
 
 use std::sync::Arc;
 
 use dht_protocol::frame::{Cut, cut};
 use dht_protocol::header::Header;
-use dht_protocol::limits::BODY_BYTES_MAX;
+use dht_protocol::limits::{BODY_BYTES_MAX, HEADER_BYTES, LENGTH_FIELD_BYTES};
 
 use crate::limits::{GATHERED_FRAME_BYTES_MIN, IDLE_BUFFER_BYTES_MAX};
 use crate::memory::{Charge, MemoryAccount, MemoryKind};
@@ -23,10 +24,6 @@ pub(crate) struct Inbox {
     /// A frame for which there was no memory: bytes of it still to come, and its header.
     passing: Option<(usize, Header)>,
 }
-
-/// The bytes could not be kept: the memory limit is reached, and they are not one frame that could pass by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoRoom;
 
 impl Inbox {
     pub(crate) fn new(memory: &Arc<MemoryAccount>) -> Inbox {
@@ -51,27 +48,19 @@ impl Inbox {
     }
 
     /// Keeps `bytes`, the rest of what has been read, in place of what was kept.
-    ///
-    /// # Errors
-    /// [`NoRoom`]; nothing is kept then.
-    pub(crate) fn keep(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+    pub(crate) fn keep(&mut self, bytes: &[u8]) {
         self.kept.clear();
-        self.append(bytes)?;
+        self.append(bytes);
         self.shrink();
-        Ok(())
     }
 
-    /// Keeps `bytes` behind what is kept.
-    ///
-    /// # Errors
-    /// As [`Inbox::keep`].
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+    /// Keeps `bytes` behind what is kept: no more than the frame that is gathered here misses. Where there is no
+    /// memory for them, that frame begins to pass by; ask [`Inbox::swallow`] whether it has already.
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
         let needed = self.kept.len() + bytes.len();
-        if needed > self.kept.capacity() && !self.grow(needed) {
-            return self.pass_by(bytes);
+        if needed <= self.kept.capacity() || self.grow(needed, bytes) {
+            self.kept.extend_from_slice(bytes);
         }
-        self.kept.extend_from_slice(bytes);
-        Ok(())
     }
 
     /// Takes the kept bytes out, to be given back with [`Inbox::put_back`].
@@ -100,35 +89,42 @@ impl Inbox {
         }
     }
 
-    /// Makes room for `needed` bytes in all. What any connection may hold is taken even at the memory limit.
-    fn grow(&mut self, needed: usize) -> bool {
-        let capacity = if needed <= IDLE_BUFFER_BYTES_MAX { needed } else { needed.next_power_of_two() };
-        let bytes = (capacity as u64).saturating_sub(self.charge.bytes());
-        if needed <= IDLE_BUFFER_BYTES_MAX {
-            self.charge.grow_over_limit(bytes);
-        } else if self.charge.try_grow(bytes).is_err() {
-            return false;
+    /// Makes room for `needed` bytes in all, `bytes` the last of them; `false`: there is none, and their frame
+    /// passes by. What any connection may hold is taken even at the memory limit, and so is what whole frames take
+    /// that wait for their answers: they have come, and are bounded by one read.
+    fn grow(&mut self, needed: usize, bytes: &[u8]) -> bool {
+        let gathered = self.front(bytes).filter(|&(frame_bytes, _)| {
+            let whole_frames_wait = self.kept.is_empty() && frame_bytes <= bytes.len();
+            needed > IDLE_BUFFER_BYTES_MAX && !whole_frames_wait
+        });
+        let capacity =
+            gathered.map_or(needed, |(frame_bytes, _)| needed.next_power_of_two().min(frame_bytes));
+        let more_bytes = (capacity as u64).saturating_sub(self.charge.bytes());
+        match gathered {
+            None => self.charge.grow_over_limit(more_bytes),
+            Some((frame_bytes, header)) => {
+                if self.charge.try_grow(more_bytes).is_err() {
+                    self.kept = Vec::new();
+                    self.shrink();
+                    self.passing = Some((frame_bytes - needed, header));
+                    return false;
+                }
+            }
         }
         self.kept.reserve_exact(capacity - self.kept.len());
         true
     }
 
-    /// Lets the frame pass by that what is kept and `bytes` together begin.
-    fn pass_by(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
-        let mut start = self.take();
-        let have = start.len() + bytes.len();
-        // At least so much is there: less is always kept.
-        start.extend_from_slice(&bytes[..bytes.len().min(IDLE_BUFFER_BYTES_MAX)]);
-        let passing = match (cut(&start, BODY_BYTES_MAX), start.first_chunk()) {
-            (Cut::NeedMore { frame_bytes }, Some(head)) if frame_bytes > have => {
-                Some((frame_bytes - have, Header::decode(head).1))
-            }
-            _ => None,
-        };
-        drop(start);
-        self.shrink();
-        self.passing = passing;
-        if passing.is_some() { Ok(()) } else { Err(NoRoom) }
+    /// Length and header of the frame at the front of what is kept and `bytes` behind it; `None` before all of its
+    /// header is there. (Its length is within bounds: any other has ended the connection.)
+    fn front(&self, bytes: &[u8]) -> Option<(usize, Header)> {
+        let mut head = [0; HEADER_BYTES];
+        let mut front = self.kept.iter().chain(bytes);
+        for byte in &mut head {
+            *byte = *front.next()?;
+        }
+        let (length, header) = Header::decode(&head);
+        Some((LENGTH_FIELD_BYTES + length as usize, header))
     }
 
     fn shrink(&mut self) {
@@ -143,7 +139,6 @@ impl Inbox {
 mod tests {
     use super::*;
     use dht_protocol::ids::{Epoch, RequestId};
-    use dht_protocol::limits::HEADER_BYTES;
 
     const HEADER: Header =
         Header { version: 1, code: 0x12, flags: 0, request_id: RequestId(7), epoch: Epoch(1) };
@@ -159,11 +154,11 @@ mod tests {
         let memory = MemoryAccount::new(10 << 20);
         let mut inbox = Inbox::new(&memory);
         let whole = frame(1 << 20);
-        inbox.keep(&whole[..20]).unwrap();
+        inbox.keep(&whole[..20]);
         assert_eq!(inbox.missing_bytes(), Some(whole.len() - 20));
         assert!(memory.used_bytes() < 100, "the length is announced, the bytes are not there");
         for piece in whole[20..].chunks(100_000) {
-            inbox.append(piece).unwrap();
+            inbox.append(piece);
             assert!(memory.used_bytes() <= 2 * inbox.kept().len() as u64);
         }
         assert_eq!(inbox.missing_bytes(), None);
@@ -178,8 +173,8 @@ mod tests {
         let memory = MemoryAccount::new(64 << 10);
         let mut inbox = Inbox::new(&memory);
         let whole = frame(200_000);
-        inbox.keep(&whole[..50_000]).unwrap();
-        inbox.append(&whole[50_000..70_000]).unwrap();
+        inbox.keep(&whole[..50_000]);
+        inbox.append(&whole[50_000..70_000]);
         assert_eq!(inbox.missing_bytes(), None, "the frame is not gathered any more");
         assert_eq!(memory.used_bytes(), 0);
         assert_eq!(inbox.swallow(&whole[70_000..170_000]), (100_000, None));
@@ -196,18 +191,44 @@ mod tests {
         let mut inbox = Inbox::new(&memory);
         let whole = frame(4_000);
         for byte in &whole[..whole.len() - 1] {
-            inbox.append(&[*byte]).unwrap();
+            inbox.append(&[*byte]);
         }
         assert_eq!(inbox.kept(), &whole[..whole.len() - 1]);
     }
 
     #[test]
-    fn whole_frames_that_wait_find_no_room_at_the_limit() {
+    fn a_frame_whose_last_bytes_find_no_room_has_passed_by_at_once() {
+        let memory = MemoryAccount::new(100_000);
+        let mut inbox = Inbox::new(&memory);
+        let whole = frame(200_000);
+        inbox.keep(&whole[..60_000]);
+        inbox.append(&whole[60_000..]);
+        assert_eq!(inbox.kept(), b"");
+        assert_eq!(inbox.swallow(&[]), (0, Some(HEADER)));
+        assert_eq!(inbox.swallow(&frame(3)), (0, None));
+    }
+
+    #[test]
+    fn a_gathered_frame_takes_no_more_than_itself() {
+        let memory = MemoryAccount::new(10 << 20);
+        let mut inbox = Inbox::new(&memory);
+        let whole = frame(1_100_000);
+        inbox.keep(&whole[..20]);
+        whole[20..].chunks(100_000).for_each(|piece| inbox.append(piece));
+        assert_eq!(inbox.kept().len(), whole.len());
+        assert_eq!(memory.used_bytes(), whole.len() as u64);
+    }
+
+    #[test]
+    fn whole_frames_that_wait_are_kept_even_at_the_limit() {
         let memory = MemoryAccount::new(1 << 20);
         memory.charge_over_limit(MemoryKind::Arena, 1 << 20);
         let mut inbox = Inbox::new(&memory);
-        let waiting = [frame(3_000), frame(3_000), frame(3_000)].concat();
-        assert_eq!(inbox.keep(&waiting), Err(NoRoom));
-        assert_eq!(inbox.kept(), b"");
+        let waiting = [frame(3_000), frame(3_000), frame(3_000)[..1_000].to_vec()].concat();
+        inbox.keep(&waiting);
+        assert_eq!(inbox.kept(), waiting);
+        let taken = inbox.take();
+        inbox.put_back(taken, waiting.len());
+        assert_eq!(memory.used_bytes(), 1 << 20);
     }
 }

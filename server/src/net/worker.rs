@@ -15,7 +15,9 @@ use super::connection::{Connection, TurnContext, TurnEnd};
 use super::connection_table::ConnectionTable;
 use super::waker::{WAKE, Waker};
 use crate::dispatch::Dispatcher;
-use crate::limits::{HANDOVER_QUEUE_MAX, POLL_EVENTS_MAX, READ_BUFFER_BYTES};
+use crate::limits::{
+    HANDOVER_QUEUE_MAX, POLL_EVENTS_MAX, READ_BUFFER_BYTES, SHUTDOWN_READ_MS, SHUTDOWN_TICK_MS,
+};
 use crate::metrics::WorkerMetrics;
 
 type NewConnection = (TcpStream, SocketAddr);
@@ -114,19 +116,24 @@ impl Loop {
     fn run(&mut self) {
         let mut events = Events::with_capacity(POLL_EVENTS_MAX);
         while !self.stop.load(Ordering::Acquire) {
-            let timeout = if self.again.is_empty() { None } else { Some(Duration::ZERO) };
-            self.poll(&mut events, timeout);
-            for token in std::mem::take(&mut self.again) {
-                self.turn(token);
-            }
-            for event in &events {
-                match event.token() {
-                    WAKE => self.take_over_all(),
-                    token => self.turn(token),
-                }
-            }
+            self.serve(&mut events, None);
         }
         self.finish(&mut events);
+    }
+
+    /// Waits for events, at most for `timeout`, and does what they ask for.
+    fn serve(&mut self, events: &mut Events, timeout: Option<Duration>) {
+        let timeout = if self.again.is_empty() { timeout } else { Some(Duration::ZERO) };
+        self.poll(events, timeout);
+        for token in std::mem::take(&mut self.again) {
+            self.turn(token);
+        }
+        for event in &*events {
+            match event.token() {
+                WAKE => self.take_over_all(),
+                token => self.turn(token),
+            }
+        }
     }
 
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) {
@@ -192,29 +199,32 @@ impl Loop {
         }
     }
 
-    /// Answers what has come in, lets the answers go out, and closes everything.
+    /// Answers what peers have sent, lets the answers go out, and closes everything. What was sent may lie in the
+    /// socket, or still with the peer while answers hold it up; so a connection is read from until it has been
+    /// quiet for a moment, or, where its peer keeps asking, until `SHUTDOWN_READ_MS` have passed.
     fn finish(&mut self, events: &mut Events) {
         const WHY: &str = "shutting down";
-        let deadline = Instant::now() + self.shutdown_timeout;
+        const TICK: Duration = Duration::from_millis(SHUTDOWN_TICK_MS);
+        let begun = Instant::now();
         self.take_over_all();
         for token in self.connections.tokens() {
-            // One turn reads what the socket holds; the next, once marked, only writes.
-            self.turn(token);
-            if let Some(connection) = self.connections.get_mut(token) {
-                connection.begin_close(WHY);
-            }
             self.turn(token);
         }
-        while !self.connections.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
+        let mut tick = begun + TICK;
+        while !self.connections.is_empty() && begun.elapsed() < self.shutdown_timeout {
+            let left = self.shutdown_timeout.saturating_sub(begun.elapsed());
+            self.serve(events, Some(tick.saturating_duration_since(Instant::now()).min(left)));
+            if Instant::now() < tick {
+                continue;
             }
-            self.poll(events, Some(left));
-            let tokens: Vec<Token> = events.iter().map(mio::event::Event::token).collect();
-            for token in tokens.into_iter().filter(|token| *token != WAKE) {
+            let reading_is_over = begun.elapsed() >= Duration::from_millis(SHUTDOWN_READ_MS);
+            for token in self.connections.tokens() {
+                if let Some(connection) = self.connections.get_mut(token) {
+                    connection.on_stop_tick(WHY, reading_is_over);
+                }
                 self.turn(token);
             }
+            tick = Instant::now() + TICK;
         }
         for token in self.connections.tokens() {
             let lost = self.connections.get_mut(token).is_some_and(|connection| connection.has_output());
