@@ -16,6 +16,14 @@ pub fn resident_bytes(id: u32) -> u64 {
     kib.unwrap_or_else(|| panic!("{path} does not tell VmRSS:\n{text}")) << 10
 }
 
+/// The most that was ever resident of process `id`, bytes; `None` once it has ended.
+#[must_use]
+pub fn resident_bytes_max(id: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let kib = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))?;
+    kib.trim().parse::<u64>().ok().map(|kib| kib << 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,5 +35,8 @@ mod tests {
         let after = resident_bytes(std::process::id());
         assert_eq!(block[block.len() / 2], 7);
         assert!(after >= before + (32 << 20), "{before} then {after}");
+        drop(block);
+        let most = resident_bytes_max(std::process::id()).unwrap();
+        assert!(most >= before + (32 << 20), "{before}, at most {most}");
     }
 }
