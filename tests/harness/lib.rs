@@ -6,6 +6,7 @@
 //! binaries          builds dhtd, dht and dht-bench once and finds them
 //! process           a child process whose output is kept for the report of a failure
 //! daemon, cluster   dhtd alone, and several as a static cluster
+//! proxy             a bad network between a client and a daemon
 //! program           runs dht or dht-bench to its end, under a deadline
 //! raw_client        one connection that speaks frames, right or wrong
 //! requests          requests in few words
@@ -23,6 +24,7 @@ pub mod daemon;
 pub mod linearizability;
 pub mod process;
 pub mod program;
+pub mod proxy;
 pub mod random;
 pub mod raw_client;
 pub mod requests;

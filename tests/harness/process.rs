@@ -166,6 +166,28 @@ impl Process {
         assert!(sent.is_ok_and(|status| status.success()), "cannot send SIG{name}\n{}", self.report());
     }
 
+    /// Stops the process, as Ctrl-Z does, and waits until none of its threads runs any more. `signal("CONT")` lets it
+    /// go on.
+    ///
+    /// # Panics
+    /// When it cannot be stopped.
+    #[track_caller]
+    pub fn pause(&self) {
+        self.signal("STOP");
+        let stopped = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = task.and_then(|task| std::fs::read_to_string(task.path().join("stat")));
+            // The state comes behind the name, which stands in brackets and may hold any.
+            stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+        };
+        let tasks = format!("/proc/{}/task", self.id());
+        let all_stopped = || std::fs::read_dir(&tasks).is_ok_and(|tasks| tasks.into_iter().all(stopped));
+        assert!(
+            wait_for(PATIENCE, || all_stopped().then_some(())).is_some(),
+            "it does not stop\n{}",
+            self.report()
+        );
+    }
+
     /// Kills the process and waits for its end. Nothing happens when it has ended already.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -344,6 +366,17 @@ mod tests {
         process.signal("TERM");
         assert_eq!(process.wait_for_exit(PATIENCE).code(), Some(7));
         assert!(process.stdout().ends_with("told\n"));
+    }
+
+    #[test]
+    fn a_paused_process_goes_on_when_told() {
+        let mut process = shell("echo ready; while read line; do echo got $line; done");
+        process.wait_for_line(PATIENCE, "the loop", |line| (line == "ready").then_some(()));
+        process.pause();
+        process.write_stdin(b"it\n");
+        assert_eq!(process.stdout(), "ready\n");
+        process.signal("CONT");
+        process.wait_for_line(PATIENCE, "the answer", |line| (line == "got it").then_some(()));
     }
 
     #[test]

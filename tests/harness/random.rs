@@ -1,6 +1,25 @@
 //! Seeded random numbers: SplitMix64 (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators*,
 //! OOPSLA 2014). Not for secrets; for tests that print their seed and can be run again.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+
+/// Set to a number, it is the seed of every test that draws one.
+pub const SEED: &str = "DHT_TEST_SEED";
+
+/// A seed for this run: [`SEED`] where it is set, else another one each time. The test prints it.
+///
+/// # Panics
+/// When [`SEED`] is set to something else than a number.
+#[must_use]
+pub fn seed() -> u64 {
+    match std::env::var(SEED) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{SEED}={text} is no whole number")),
+        // Every hasher that the standard library makes has keys of its own.
+        Err(_) => RandomState::new().build_hasher().finish(),
+    }
+}
+
 /// A stream of numbers that depends on its seed alone.
 #[derive(Clone, Debug)]
 pub struct Random {

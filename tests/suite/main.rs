@@ -3,8 +3,17 @@
 //! A test that needs a tool from outside (a Redis client, Python) says so where it is registered. Where the tool
 //! is missing, the test is shown as ignored with the reason; with `DHT_REQUIRE_TOOLS=1` it fails instead.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![allow(clippy::print_stderr, reason = "seeds and figures, so that a run can be repeated")]
+
+mod bench;
+mod cli;
+mod client_api;
+mod client_faults;
 mod dev_cluster;
+mod import_export;
 mod lifecycle;
+mod linearizable;
 mod logs;
 mod memory_limit;
 mod pipelining;
@@ -25,8 +34,14 @@ fn main() -> ExitCode {
         programs::cases,
         protocol_basics::cases,
         protocol_refusals::cases,
+        bench::cases,
+        cli::cases,
+        client_api::cases,
+        client_faults::cases,
         dev_cluster::cases,
+        import_export::cases,
         lifecycle::cases,
+        linearizable::cases,
         logs::cases,
         memory_limit::cases,
         pipelining::cases,

@@ -30,6 +30,8 @@ pub(crate) struct Report {
     pub(crate) hits: u64,
     /// Reads that found none.
     pub(crate) misses: u64,
+    /// Writes; with hits and misses they make up `ops`.
+    pub(crate) writes: u64,
     /// Latencies of `ops`, microseconds.
     pub(crate) latency_us: Latency,
 }
@@ -60,6 +62,7 @@ impl Report {
             ops_per_second,
             hits: tally.hits_count,
             misses: tally.misses_count,
+            writes: tally.writes_count,
             latency_us: Latency::of(&tally.latency_ns),
         }
     }
@@ -82,6 +85,7 @@ impl Report {
         line("errors", grouped(self.errors));
         line("hits", grouped(self.hits));
         line("misses", grouped(self.misses));
+        line("writes", grouped(self.writes));
         text.push_str("latency, µs\n");
         let latency = &self.latency_us;
         for (name, number) in [
@@ -168,10 +172,12 @@ mod tests {
         let mut tally = Tally::new();
         tally.ops_count = 1000;
         tally.hits_count = 900;
-        tally.misses_count = 100;
+        tally.misses_count = 60;
+        tally.writes_count = 40;
         tally.latency_ns.record_n(250_000, 1000).unwrap();
         let json: serde_json::Value = serde_json::from_str(&report(tally).json().unwrap()).unwrap();
-        assert_eq!((&json["ops"], &json["hits"], &json["misses"]), (&1000.into(), &900.into(), &100.into()));
+        assert_eq!((&json["ops"], &json["hits"]), (&1000.into(), &900.into()));
+        assert_eq!((&json["misses"], &json["writes"]), (&60.into(), &40.into()));
         assert_eq!((&json["errors"], &json["ops_per_second"]), (&0.into(), &500.0.into()));
         assert_eq!(json["settings"]["workload"], "mixed");
         assert_eq!(json["settings"]["key-size"], 16);

@@ -21,6 +21,8 @@ pub(crate) struct Tally {
     pub(crate) hits_count: u64,
     /// Reads that found none.
     pub(crate) misses_count: u64,
+    /// Writes that were done.
+    pub(crate) writes_count: u64,
     /// The first thing that went wrong.
     pub(crate) first_error: Option<String>,
     /// Nanoseconds of every request in `ops_count`.
@@ -34,6 +36,7 @@ impl Tally {
             errors_count: 0,
             hits_count: 0,
             misses_count: 0,
+            writes_count: 0,
             first_error: None,
             latency_ns: new_histogram(),
         }
@@ -52,6 +55,7 @@ impl Tally {
         self.ops_count += 1;
         self.hits_count += u64::from(answer.outcome == Outcome::Hit);
         self.misses_count += u64::from(answer.outcome == Outcome::Miss);
+        self.writes_count += u64::from(answer.outcome == Outcome::Written);
         self.latency_ns.saturating_record(nanos(answer.latency));
     }
 
@@ -67,6 +71,7 @@ impl Tally {
         self.errors_count += other.errors_count;
         self.hits_count += other.hits_count;
         self.misses_count += other.misses_count;
+        self.writes_count += other.writes_count;
         self.first_error = self.first_error.take().or(other.first_error);
         // Histograms of one range always add up.
         let _ = self.latency_ns.add(&other.latency_ns);
@@ -103,7 +108,8 @@ mod tests {
         let mut sum = Tally::new();
         sum.on_errors(2, || "lost".to_owned());
         sum.add(tally);
-        assert_eq!((sum.ops_count, sum.errors_count, sum.hits_count, sum.misses_count), (3, 3, 1, 1));
+        assert_eq!((sum.ops_count, sum.errors_count), (3, 3));
+        assert_eq!((sum.hits_count, sum.misses_count, sum.writes_count), (1, 1, 1));
         assert_eq!(sum.first_error.as_deref(), Some("lost"));
         assert_eq!(sum.latency_ns.len(), 3);
         assert!(sum.latency_ns.max().abs_diff(30_000) <= 30);

@@ -352,3 +352,14 @@ fn gives_up_rather_than_run_for_ever() {
     let verdict = crowd.0.check_within(Limits { configurations_max: 1_000 });
     assert!(matches!(verdict, Err(Failure::TooHard { .. })), "{verdict:?}");
 }
+
+#[test]
+fn only_a_number_refuses_a_suffix() {
+    let refused = || Answer::Refused { seen: None };
+    story()
+        .then(Op::Add(5), Answer::counted(Version(1), 5))
+        .then(Op::Append(b"x".to_vec()), refused())
+        .passes();
+    story().then(put("a"), done(1)).then(Op::Append(b"x".to_vec()), refused()).fails();
+    story().then(Op::Append(b"x".to_vec()), refused()).fails();
+}

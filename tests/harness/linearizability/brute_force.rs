@@ -62,7 +62,11 @@ fn outcome(register: &Register, op: &Op) -> Option<Option<Vec<u8>>> {
 fn refusal_is_right(register: &Register, op: &Op) -> bool {
     let guessed = register.entry.as_ref().is_some_and(|entry| !entry.told);
     match op {
-        Op::Get | Op::Exists | Op::Put(_) | Op::Append(_) => false,
+        Op::Get | Op::Exists | Op::Put(_) => false,
+        Op::Append(_) => {
+            let number = |entry: &Entry| parse_canonical_decimal(&entry.value);
+            register.entry.as_ref().and_then(number).is_some()
+        }
         // The checker lets an entry whose version nobody was told refuse any version.
         Op::CompareAndPut(expected, _) | Op::DeleteIf(expected) if guessed && expected.0 != 0 => true,
         _ => outcome(register, op).is_none(),

@@ -62,7 +62,8 @@ pub enum Answer {
         /// The counter after it.
         value: i64,
     },
-    /// The condition did not hold, or what is there is no number that can be added to: nothing was done.
+    /// The condition did not hold, or what is there is no number that can be added to, or is a number and so
+    /// cannot be lengthened: nothing was done.
     Refused {
         /// Version of the entry that was found, [`Version::ABSENT`] for none.
         seen: Option<Version>,

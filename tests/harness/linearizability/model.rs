@@ -106,6 +106,11 @@ impl Values {
         Some((self.intern(after.to_string().as_bytes()), after))
     }
 
+    /// Whether the value could be that of a counter.
+    fn is_number(&self, id: ValueId) -> bool {
+        self.entries[id.0 as usize].number.is_some()
+    }
+
     fn append(&mut self, value: Option<ValueId>, suffix: ValueId) -> ValueId {
         let Some(value) = value else { return suffix };
         if let Some(&id) = self.appended.get(&(value, suffix)) {
@@ -291,7 +296,9 @@ impl State {
     fn refuses(self, values: &mut Values, action: Action) -> bool {
         let present = self.value.is_some();
         match action {
-            Action::Get | Action::Exists | Action::Put(_) | Action::Append(_) => false,
+            Action::Get | Action::Exists | Action::Put(_) => false,
+            // Only what may be kept as a number: text takes any suffix.
+            Action::Append(_) => self.value.is_some_and(|id| values.is_number(id)),
             Action::PutIfAbsent(_) => present,
             Action::Replace(_) | Action::Delete => !present,
             Action::CompareAndPut(Version::ABSENT, _) => present,

@@ -1,0 +1,134 @@
+//! `map`, `stats` and `ping`, with all daemons there, with one missing, and with none.
+
+use std::collections::BTreeMap;
+
+use dht_client::Client;
+use dht_tests::cluster::Cluster;
+use dht_tests::program::Program;
+
+use super::assert_one_line;
+use crate::registry::Case;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("cli::map_stats_and_ping_of_three_daemons", three_daemons),
+        Case::new("cli::a_missing_daemon_is_named_and_the_others_shown", a_missing_daemon),
+        Case::new("cli::no_server_is_one_line_that_says_what_to_do", no_server),
+    ]
+}
+
+fn fill(cluster: &Cluster) {
+    let client = Client::connect(&cluster.servers()).unwrap();
+    for number in 100..400 {
+        client.put(format!("{number}"), "four").unwrap();
+    }
+}
+
+/// The lines of `map`: address, then partitions, keys and bytes.
+#[track_caller]
+fn map_lines(text: &str) -> BTreeMap<String, Vec<String>> {
+    text.lines()
+        .map(|line| {
+            let mut fields = line.split('\t').map(str::to_owned);
+            (fields.next().expect("a line has a field"), fields.collect())
+        })
+        .collect()
+}
+
+fn three_daemons() {
+    let cluster = Cluster::start(3);
+    fill(&cluster);
+    // Told of one daemon, it finds all.
+    let one = cluster.addresses().nth(1).expect("there are three");
+    let run = |command: &str| {
+        let output = Program::dht(one).arg(command).run().success();
+        assert_eq!(output.stderr, "");
+        output.stdout
+    };
+    let map = map_lines(&run("map"));
+    assert_eq!(map.keys().map(String::as_str).collect::<Vec<_>>(), sorted(cluster.addresses()));
+    let sum = |at: usize| -> u64 { map.values().map(|numbers| numbers[at].parse::<u64>().unwrap()).sum() };
+    assert_eq!((sum(0), sum(1), sum(2)), (4_096, 300, 300 * (3 + 4)));
+
+    let stats = run("stats");
+    let numbers: Vec<(&str, u64)> = stats
+        .lines()
+        .map(|line| line.split_once(' ').map(|(name, digits)| (name, digits.parse().unwrap())).unwrap())
+        .collect();
+    let first_of_a_node = numbers.iter().position(|(name, _)| name.starts_with("node.")).unwrap();
+    assert!(
+        numbers[first_of_a_node..].iter().all(|(name, _)| name.starts_with("node.")),
+        "totals come first"
+    );
+    let number = |name: &str| numbers.iter().find(|(other, _)| *other == name).expect("it is counted").1;
+    assert_eq!((number("entries"), number("value_bytes"), number("partitions")), (300, 1_200, 4_096));
+    for name in ["entries", "key_bytes", "requests_put"] {
+        let of_nodes: u64 =
+            cluster.addresses().map(|address| number(&format!("node.{address}.{name}"))).sum();
+        assert_eq!(number(name), of_nodes, "{name}");
+    }
+    let greatest = cluster.addresses().map(|address| number(&format!("node.{address}.step_bytes_max"))).max();
+    assert_eq!(Some(number("step_bytes_max")), greatest);
+
+    let ping = run("ping");
+    let answered: Vec<&str> = ping
+        .lines()
+        .map(|line| match line.split('\t').collect::<Vec<_>>()[..] {
+            [address, "ok", took] if took.strip_suffix(" ms").is_some_and(|ms| ms.parse::<f64>().is_ok()) => {
+                address
+            }
+            _ => panic!("{line}"),
+        })
+        .collect();
+    assert_eq!(answered, sorted(cluster.addresses()));
+}
+
+fn sorted<'a>(addresses: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut addresses: Vec<&str> = addresses.collect();
+    addresses.sort_unstable();
+    addresses
+}
+
+fn a_missing_daemon() {
+    let mut cluster = Cluster::start(3);
+    fill(&cluster);
+    cluster.daemon(0).kill();
+    let gone = cluster.addresses().next().expect("there are three");
+    for command in ["map", "stats", "ping"] {
+        let run = Program::dht(&cluster.servers()).args(["--timeout", "2s", command]).run();
+        let output = run.exits(1);
+        let named =
+            output.stderr.lines().count() == 1 && output.stderr.starts_with(&format!("dht: {gone}: "));
+        assert!(named, "{}", output.report());
+        for address in cluster.addresses() {
+            let shown = output.stdout.contains(address);
+            assert_eq!(shown, command == "map" || address != gone, "{address}\n{}", output.report());
+        }
+        if command == "map" {
+            let line = &map_lines(&output.stdout)[gone];
+            assert_eq!((line[1].as_str(), line[2].as_str()), ("-", "-"), "nothing is known of its keys");
+        }
+    }
+}
+
+fn no_server() {
+    let cluster = Cluster::start(1);
+    let servers = cluster.servers();
+    drop(cluster);
+    for command in [
+        &["get", "k"][..],
+        &["put", "k", "v"],
+        &["del", "k"],
+        &["incr", "k"],
+        &["cas", "k", "0", "v"],
+        &["scan"],
+        &["map"],
+        &["stats"],
+        &["ping"],
+        &["export", "-", "--format", "csv"],
+        &["import", "-", "--format", "csv"],
+    ] {
+        let output = Program::dht(&servers).args(command).run().exits(1);
+        assert_one_line(&output, &["cannot reach", &servers, "check the address"]);
+    }
+}
