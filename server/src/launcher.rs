@@ -78,7 +78,9 @@ pub fn run(settings: DevSettings, out: &mut dyn Write) -> Result<(), LaunchError
             Ok(StopReason::LauncherGone | StopReason::Fatal(_)) | Err(RecvTimeoutError::Disconnected) => {
                 return Ok(());
             }
-            Err(RecvTimeoutError::Timeout) => nodes.check()?,
+            // Ctrl-C reaches the children too, perhaps before it reaches us: a signal that waits goes first.
+            Err(RecvTimeoutError::Timeout) if stopped.is_empty() => nodes.check()?,
+            Err(RecvTimeoutError::Timeout) => {}
         }
     }
 }

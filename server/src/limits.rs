@@ -24,6 +24,9 @@ pub const READ_TURN_BYTES_MAX: usize = 1 << 20;
 pub const OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// The same once the memory limit is reached.
 pub const OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT: usize = 16 << 10;
+/// Time that one connection may take before the worker turns to the others, milliseconds. One request more may be
+/// on top.
+pub const TURN_MS: u64 = 2;
 /// Pieces handed to one gathering write.
 pub const WRITE_PIECES_MAX: usize = 32;
 /// Space that a connection's buffers may keep while it is idle, and take even at the memory limit, bytes.
@@ -80,6 +83,9 @@ pub const HOUSEKEEPING_RECORDS_MAX: usize = 1_024;
 pub const GREETING_TIMEOUT_MS: u64 = 1_000;
 /// Pause before members that did not answer are greeted again, milliseconds.
 pub const GREETING_PAUSE_MS: u64 = 1_000;
+
+/// Longest time that answers may take to go out when a daemon stops, seconds.
+pub const SHUTDOWN_TIMEOUT_S_MAX: u64 = 86_400;
 
 /// Longest list of members on standard input, bytes.
 pub const MEMBERS_BYTES_MAX: u64 = 1 << 20;

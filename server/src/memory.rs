@@ -123,24 +123,35 @@ impl MemoryAccount {
     /// # Errors
     /// [`OutOfMemory`]: they do not fit; nothing was charged.
     pub fn try_charge(&self, kind: MemoryKind, bytes: u64) -> Result<(), OutOfMemory> {
+        if bytes == 0 {
+            return Ok(());
+        }
         let fits = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= self.limit_bytes);
-        if bytes > 0 && self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
+        if self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
             return Err(OutOfMemory);
         }
         self.used_by_kind[kind as usize].fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Charges `bytes` whether they fit or not. Only for steps that give back at least as much when they end
-    /// (compaction, shrinking, merging): the excess is at most one segment and one leaf a partition, and lasts no
-    /// longer than that step or, for compaction, than the evacuation of one segment.
+    /// Charges `bytes` whether they fit or not. For what has a bound of its own and must not fail: steps that give
+    /// back at least as much when they end (compaction, shrinking, merging: at most one segment and one leaf a
+    /// partition), the few kilobytes that any connection may hold, answers that exist already, and the outcomes of
+    /// writes.
     pub fn charge_over_limit(&self, kind: MemoryKind, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
         self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.used_by_kind[kind as usize].fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Releases bytes that were charged to the same kind.
     pub fn release(&self, kind: MemoryKind, bytes: u64) {
+        // All workers share these counters: leave the cache line alone where nothing changes.
+        if bytes == 0 {
+            return;
+        }
         let before = self.used_by_kind[kind as usize].fetch_sub(bytes, Ordering::Relaxed);
         assert!(before >= bytes, "released {bytes} B of {} where {before} B were charged", kind.name());
         self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);

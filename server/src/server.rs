@@ -119,9 +119,9 @@ impl Server {
     /// closes.
     pub fn stop(self) {
         self.acceptor.stop();
-        self.greeter.stop();
-        self.housekeeping.stop();
         stop_workers(self.workers);
+        self.housekeeping.stop();
+        self.greeter.stop();
     }
 }
 

@@ -7,7 +7,7 @@ use dht_protocol::request::{Condition, Request};
 use dht_protocol::status::Status;
 use dht_tests::cluster::Cluster;
 use dht_tests::daemon::Daemon;
-use dht_tests::raw_client::RawClient;
+use dht_tests::raw_client::{Answer, RawClient};
 use dht_tests::requests::{add, append, delete, first, get, put, put_if, retry};
 
 use crate::registry::Case;
@@ -23,6 +23,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("retries::an_anonymous_client_has_no_tokens", anonymous),
         Case::new("retries::clients_do_not_share_numbers", other_clients),
         Case::new("retries::two_connections_that_race_apply_once", race),
+        Case::new("retries::past_the_bound_copies_are_unknown_but_not_applied_again", race_past_the_bound),
         Case::new("retries::vanished_clients_take_bounded_memory", vanished_clients),
         Case::new("retries::a_restarted_node_says_so", restarted),
     ]
@@ -158,23 +159,47 @@ fn other_clients() {
     }
 }
 
+/// Outcomes that one partition remembers, as ARCHITECTURE.md says.
+const OUTCOMES_OF_A_PARTITION: u64 = 1_024;
+
 fn race() {
-    const WRITES: u64 = 3_000;
+    const WRITES: u64 = OUTCOMES_OF_A_PARTITION;
     let daemon = Daemon::start(&["--workers", "4"]);
+    let answers = race_of_four(&daemon, WRITES);
+    let answers: Vec<Vec<(u64, i64)>> =
+        answers.iter().map(|run| run.iter().map(Answer::counted).collect()).collect();
+    assert!(answers.iter().all(|same| *same == answers[0]), "all copies of a write get one answer");
+    assert_eq!(count(&daemon), WRITES as i64);
+}
+
+/// More than a partition remembers: a copy may find its outcome forgotten, but is not applied again.
+fn race_past_the_bound() {
+    const WRITES: u64 = 5 * OUTCOMES_OF_A_PARTITION;
+    let daemon = Daemon::start(&["--workers", "4"]);
+    for run in race_of_four(&daemon, WRITES) {
+        for answer in run {
+            assert!([Status::Ok, Status::OutcomeUnknown].contains(&answer.status()), "{:?}", answer.status());
+        }
+    }
+    assert!(count(&daemon) <= WRITES as i64, "{} of {WRITES} writes applied", count(&daemon));
+}
+
+/// Four connections of one client send the same `writes` additions to one counter.
+fn race_of_four(daemon: &Daemon, writes: u64) -> Vec<Vec<Answer>> {
     let runs: Vec<_> = (0..4)
         .map(|_| {
             let mut client = RawClient::greeted(daemon.address(), ME);
             std::thread::spawn(move || {
-                let writes = (1..=WRITES).map(|seq| retry(add(b"n", 1), seq, 1));
-                client.pipeline(writes).iter().map(|answer| answer.counted()).collect::<Vec<_>>()
+                let writes = (1..=writes).map(|seq| retry(add(b"n", 1), seq, 1));
+                client.pipeline(writes)
             })
         })
         .collect();
-    let answers: Vec<Vec<(u64, i64)>> =
-        runs.into_iter().map(|run| run.join().expect("every copy is answered")).collect();
-    assert!(answers.iter().all(|same| *same == answers[0]), "all copies of a write get one answer");
-    let mut client = RawClient::greeted(daemon.address(), ME);
-    assert_eq!(client.call(&add(b"n", 0)).counted().1, WRITES as i64);
+    runs.into_iter().map(|run| run.join().expect("every copy is answered")).collect()
+}
+
+fn count(daemon: &Daemon) -> i64 {
+    RawClient::greeted(daemon.address(), ME).call(&add(b"n", 0)).counted().1
 }
 
 fn vanished_clients() {

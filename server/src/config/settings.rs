@@ -12,7 +12,7 @@ use dht_protocol::placement::ring::Ring;
 use super::args::{DevArgs, NodeArgs};
 use super::file;
 use super::size::ByteSize;
-use crate::limits::{MEMORY_LIMIT_BYTES_MIN, WORKERS_MAX};
+use crate::limits::{MEMORY_LIMIT_BYTES_MIN, SHUTDOWN_TIMEOUT_S_MAX, WORKERS_MAX};
 use crate::process;
 
 /// Where a node listens unless told otherwise: this machine only.
@@ -106,8 +106,16 @@ impl NodeSettings {
         let listen = args.listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
         check_address("--listen", &listen)?;
         args.advertise.iter().try_for_each(|address| check_address("--advertise", address))?;
-        let shutdown_timeout =
-            Duration::from_secs(args.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT_DEFAULT_S));
+        if let Some(advertise) = args.advertise.as_ref().filter(|address| address.ends_with(":0")) {
+            return bad(format!("--advertise {advertise}: nobody can connect to port 0; name the real port"));
+        }
+        let shutdown_timeout_s = args.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT_DEFAULT_S);
+        if shutdown_timeout_s > SHUTDOWN_TIMEOUT_S_MAX {
+            return bad(format!(
+                "--shutdown-timeout {shutdown_timeout_s}: use at most {SHUTDOWN_TIMEOUT_S_MAX} seconds"
+            ));
+        }
+        let shutdown_timeout = Duration::from_secs(shutdown_timeout_s);
         let (advertise, hash_key) = (args.advertise, args.hash_key);
         Ok(NodeSettings {
             listen,
@@ -241,6 +249,8 @@ mod tests {
         assert!(error(|args| args.listen = Some("nonsense".into())).contains("HOST:PORT"));
         assert!(error(|args| args.listen = Some("host:99999".into())).contains("HOST:PORT"));
         assert!(error(|args| args.advertise = Some(":7400".into())).contains("HOST:PORT"));
+        assert!(error(|args| args.advertise = Some("host:0".into())).contains("real port"));
+        assert!(error(|args| args.shutdown_timeout = Some(u64::MAX)).contains("86400"));
     }
 
     #[test]

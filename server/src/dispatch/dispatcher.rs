@@ -9,13 +9,14 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use dht_protocol::error::RequestError;
+use dht_protocol::frame;
 use dht_protocol::header::Header;
 use dht_protocol::ids::{Cfg, Incarnation, NodeId};
 use dht_protocol::peer::PeerHello;
 use dht_protocol::placement::hash::KeyHash;
 use dht_protocol::placement::map::ClusterMap;
 use dht_protocol::request::Request;
-use dht_protocol::response::{Refusal, Response};
+use dht_protocol::response::{Refusal, Response, response_header};
 use dht_protocol::status::Status;
 
 use super::hosted::Hosted;
@@ -54,13 +55,22 @@ pub struct Frame<'a> {
     pub body: &'a [u8],
 }
 
+/// Where answering a batch stops; what is left waits.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerBounds {
+    /// Once so many bytes of answers wait.
+    pub output_bytes_max: usize,
+    /// Once it is so late, looked at after each request that may take long.
+    pub turn_ends: Instant,
+}
+
 /// How far a batch came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchEnd {
     /// Frames answered; the others wait until the peer has taken some answers.
     pub frames_done: usize,
-    /// Frames that were refused as not following PROTOCOL.md; the last one's status.
-    pub refused: Option<Status>,
+    /// Statuses of the frames that were refused as not following PROTOCOL.md.
+    refused: Vec<Status>,
     /// Whether the connection must be closed once its answers are out.
     pub close: bool,
 }
@@ -82,6 +92,23 @@ pub struct Dispatcher {
 enum Prepared<'a> {
     Request { request: Request<'a>, hash: Option<KeyHash> },
     Refused(RequestError),
+}
+
+impl BatchEnd {
+    /// Statuses of the frames that were refused as not following PROTOCOL.md.
+    pub fn refused(&self) -> impl Iterator<Item = Status> {
+        self.refused.iter().copied()
+    }
+}
+
+impl Prepared<'_> {
+    /// Whether answering it may touch thousands of entries or copy megabytes.
+    fn may_take_long(&self) -> bool {
+        matches!(
+            self,
+            Prepared::Request { request: Request::Scan(_) | Request::Append { .. } | Request::Stats, .. }
+        )
+    }
 }
 
 impl Dispatcher {
@@ -113,14 +140,13 @@ impl Dispatcher {
         Dispatcher { map, identity, partitions, clients, dedup_budget, memory, workers_metrics, stop }
     }
 
-    /// Answers `frames`, at most `BATCH_REQUESTS_MAX` of them, until all are done or `output` holds
-    /// `output_bytes_max`.
+    /// Answers `frames`, at most `BATCH_REQUESTS_MAX` of them, until all are done or a bound is reached.
     pub fn answer(
         &self,
         session: &mut Session,
         frames: &[Frame<'_>],
         output: &mut Output,
-        output_bytes_max: usize,
+        bounds: AnswerBounds,
         metrics: &WorkerMetrics,
     ) -> BatchEnd {
         let frames = &frames[..frames.len().min(BATCH_REQUESTS_MAX)];
@@ -131,15 +157,15 @@ impl Dispatcher {
         if frames.len() > 1 {
             self.prefetch(&prepared[..frames.len()]);
         }
-        let mut end = BatchEnd { frames_done: 0, refused: None, close: false };
+        let mut end = BatchEnd { frames_done: 0, refused: Vec::new(), close: false };
         for (slot, frame) in prepared.iter().zip(frames) {
-            if output.bytes() >= output_bytes_max {
+            if output.bytes() >= bounds.output_bytes_max {
                 break;
             }
             let Some(prepared) = slot else { break };
             let status = match prepared {
                 Prepared::Refused(error) => {
-                    end.refused = Some(error.status);
+                    end.refused.push(error.status);
                     self.refuse(frame, Refusal::Other(error.status, error.text.into()), output)
                 }
                 Prepared::Request { request, hash } => {
@@ -151,6 +177,9 @@ impl Dispatcher {
             end.frames_done += 1;
             if status == Status::UnknownVersion {
                 end.close = true;
+                break;
+            }
+            if prepared.may_take_long() && Instant::now() >= bounds.turn_ends {
                 break;
             }
         }
@@ -247,7 +276,13 @@ impl Dispatcher {
     }
 
     fn answer_map(&self, frame: &Frame<'_>, output: &mut Output) -> Status {
-        self.respond(frame, &Response::Map(Box::new((*self.map).clone())), output)
+        let header = response_header(Status::Ok, frame.header.request_id, self.map.epoch());
+        output.append(|out| {
+            let start = frame::begin(out, &header);
+            self.map.encode(out);
+            frame::finish(out, start);
+        });
+        Status::Ok
     }
 
     /// What this node says of itself to other daemons.
@@ -262,8 +297,11 @@ impl Dispatcher {
     }
 
     /// Compares another daemon's greeting with the one that this node sent in the same exchange, and stops this
-    /// process where it is the one to give way.
+    /// process where it is the one to give way. A node on its own has no peers, and whoever greets it is mistaken.
     pub fn judge_peer(&self, ours: &PeerHello, theirs: &PeerHello) {
+        if self.map.nodes().len() == 1 {
+            return;
+        }
         if let greeting::Verdict::GiveWay(why) = greeting::judge(ours, theirs) {
             // A full channel means that the process is stopping already.
             let _ = self.stop.try_send(StopReason::Fatal(why));

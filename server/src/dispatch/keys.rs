@@ -157,8 +157,11 @@ impl Write<'_> {
             let done = apply(&mut guard);
             tries_left -= 1;
             let out_of_memory = matches!(done, Err(Refusal::Other(Status::OutOfMemory, _)));
-            if out_of_memory && tries_left > 0 && guard.store.maintain(true).more {
-                continue;
+            if out_of_memory && tries_left > 0 {
+                let step = guard.store.maintain(true);
+                if step.more || step.entries > 0 {
+                    continue;
+                }
             }
             return self.finish(guard, done);
         }

@@ -10,6 +10,6 @@ mod scan;
 mod session;
 mod stats;
 
-pub use dispatcher::{BatchEnd, Dispatcher, Frame, Identity};
+pub use dispatcher::{AnswerBounds, BatchEnd, Dispatcher, Frame, Identity};
 pub use output::{Output, Piece};
 pub use session::Session;

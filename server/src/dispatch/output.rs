@@ -5,6 +5,10 @@ use std::sync::Arc;
 
 use crate::store::LargeValue;
 
+/// A buffer this long, bytes, is not appended to any more: appending may move what is there, and some of it happens
+/// under a partition's lock.
+const TAIL_BYTES_MAX: usize = 32 << 10;
+
 /// Answers not yet written. Its owner stops asking for more once [`Output::bytes`] passes a bound.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -54,6 +58,9 @@ impl Output {
     /// Lets `write` append to the buffer; whole frames, or the head of a frame whose rest follows at once.
     #[inline]
     pub fn append<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        if self.tail.len() >= TAIL_BYTES_MAX {
+            self.seal_tail();
+        }
         let before = self.tail.len();
         let result = write(&mut self.tail);
         debug_assert!(self.tail.len() >= before);

@@ -3,7 +3,7 @@
 use dht_protocol::cursor::Cursor;
 use dht_protocol::limits::{SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ENTRIES_MAX};
 use dht_protocol::request::Scan;
-use dht_protocol::response::{NotOwner, PageEntry, PageWriter, Refusal};
+use dht_protocol::response::{NotOwner, PAGE_ENTRY_HEAD_BYTES, PageEntry, PageWriter, Refusal};
 use dht_protocol::status::Status;
 
 use super::Dispatcher;
@@ -11,6 +11,7 @@ use super::dispatcher::Frame;
 use super::output::Output;
 use crate::limits::{SCAN_SLOTS_MAX, SCAN_STEPS_MAX};
 use crate::store::PageBounds;
+use crate::store::limits::{STEP_BYTES_MAX, STEP_SLOTS_MAX};
 
 /// What a page may still take.
 struct Left {
@@ -67,7 +68,7 @@ impl Dispatcher {
             let end = ring.cursor_end(partition);
             while cursor < end && !left.is_used_up() {
                 // Room for a whole step is made before the lock is taken.
-                out.reserve(STEP_RESERVE_BYTES.min(left.bytes));
+                out.reserve(STEP_RESERVE_BYTES);
                 let bounds = PageBounds { entries_max: left.entries, bytes_max: left.bytes };
                 let step = hosted.lock().store.scan_step(cursor, bounds, scan.prefix, &mut |item| {
                     let entry = PageEntry {
@@ -96,5 +97,5 @@ impl Dispatcher {
     }
 }
 
-/// Room made for the entries of one step, bytes.
-const STEP_RESERVE_BYTES: usize = 64 << 10;
+/// Room made for the entries of one step, bytes: their keys and values, and the heads of as many as there can be.
+const STEP_RESERVE_BYTES: usize = STEP_BYTES_MAX + STEP_SLOTS_MAX * PAGE_ENTRY_HEAD_BYTES;

@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
 
 use dht_protocol::frame::{Cut, FrameError, cut};
 use dht_protocol::header::Header;
@@ -17,11 +18,11 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::inbox::Inbox;
-use crate::dispatch::{Dispatcher, Frame, Output, Session};
+use crate::dispatch::{AnswerBounds, Dispatcher, Frame, Output, Session};
 use crate::limits::{
-    BATCH_REQUESTS_MAX, IDLE_BUFFER_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT,
-    READ_BUFFER_BYTES, READ_BYTES_MAX_AT_MEMORY_LIMIT, READ_TURN_BYTES_MAX,
-    REFUSALS_LOGGED_PER_CONNECTION_MAX, WRITE_PIECES_MAX,
+    BATCH_REQUESTS_MAX, GATHERED_FRAME_BYTES_MIN, IDLE_BUFFER_BYTES_MAX, OUTPUT_BYTES_MAX,
+    OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT, READ_BUFFER_BYTES, READ_BYTES_MAX_AT_MEMORY_LIMIT, READ_TURN_BYTES_MAX,
+    REFUSALS_LOGGED_PER_CONNECTION_MAX, TURN_MS, WRITE_PIECES_MAX,
 };
 use crate::memory::{Charge, MemoryKind};
 use crate::metrics::WorkerMetrics;
@@ -61,6 +62,8 @@ pub(crate) struct Connection {
     /// Whether bytes have come since the last [`Connection::on_stop_tick`].
     heard: bool,
     refusals: u32,
+    /// Whether it stands in its worker's queue for another turn. The worker's to change.
+    pub(crate) is_queued: bool,
 }
 
 impl Connection {
@@ -89,6 +92,7 @@ impl Connection {
             caught_up: false,
             heard: false,
             refusals: 0,
+            is_queued: false,
         })
     }
 
@@ -133,14 +137,24 @@ impl Connection {
 
     fn turn_inner(&mut self, context: &mut TurnContext<'_>) -> io::Result<TurnEnd> {
         let mut bytes_read = 0;
+        let turn_ends = Instant::now() + Duration::from_millis(TURN_MS);
         self.caught_up = false;
         loop {
             self.write_output(context.metrics)?;
-            if self.output.bytes() >= output_bytes_max(context) {
+            // Looked up once a round: whoever else reaches the memory limit in between must not make this round
+            // stop half-way.
+            let bounds = AnswerBounds { output_bytes_max: output_bytes_max(context), turn_ends };
+            if self.output.bytes() >= bounds.output_bytes_max {
                 context.metrics.output_stalls.add(1);
                 return Ok(TurnEnd::Wait);
             }
-            if self.answer_kept(context) {
+            if bytes_read >= READ_TURN_BYTES_MAX || (bytes_read > 0 && Instant::now() >= turn_ends) {
+                return Ok(TurnEnd::Again);
+            }
+            if self.answer_kept(bounds, context) {
+                if Instant::now() >= turn_ends {
+                    return Ok(TurnEnd::Again);
+                }
                 continue;
             }
             if let Some(why) = self.closing {
@@ -150,10 +164,7 @@ impl Connection {
                 self.finish_stream(context)?;
                 return Ok(TurnEnd::Close(why));
             }
-            if bytes_read >= READ_TURN_BYTES_MAX {
-                return Ok(TurnEnd::Again);
-            }
-            match self.read(context) {
+            match self.read(bounds, context) {
                 Ok(0) => self.begin_close("end of stream"),
                 Ok(count) => {
                     self.heard = true;
@@ -187,7 +198,7 @@ impl Connection {
     }
 
     /// Reads once, answers what is whole and keeps the rest.
-    fn read(&mut self, context: &mut TurnContext<'_>) -> io::Result<usize> {
+    fn read(&mut self, bounds: AnswerBounds, context: &mut TurnContext<'_>) -> io::Result<usize> {
         if let Some(missing) = self.inbox.missing_bytes() {
             let length = missing.min(context.read_buffer.len());
             let count = self.stream.read(&mut context.read_buffer[..length])?;
@@ -198,43 +209,45 @@ impl Connection {
             }
             return Ok(count);
         }
-        // Invariant: where no frame is gathered, what is kept is the start of one shorter than the buffer.
+        // Whole frames have been answered before; where no frame is gathered, what is kept is the start of a short one.
         let kept_bytes = self.inbox.kept().len();
+        assert!(kept_bytes < GATHERED_FRAME_BYTES_MIN, "whole frames are answered before more is read");
         context.read_buffer[..kept_bytes].copy_from_slice(self.inbox.kept());
         let end = context.read_buffer.len().min(kept_bytes + read_bytes_max(context));
         let count = self.stream.read(&mut context.read_buffer[kept_bytes..end])?;
         context.metrics.bytes_in.add(count as u64);
         let buffer = std::mem::take(&mut context.read_buffer);
-        self.take_in(&buffer[..kept_bytes + count], context);
+        self.take_in(&buffer[..kept_bytes + count], bounds, context);
         context.read_buffer = buffer;
         Ok(count)
     }
 
-    fn take_in(&mut self, bytes: &[u8], context: &TurnContext<'_>) {
+    fn take_in(&mut self, bytes: &[u8], bounds: AnswerBounds, context: &TurnContext<'_>) {
         let (passed, refused) = self.inbox.swallow(bytes);
         if let Some(passed) = refused {
             self.refuse_passed(&passed, context);
         }
         let bytes = &bytes[passed..];
-        let used = self.answer(bytes, context);
+        let used = self.answer(bytes, bounds, context);
         if self.closing.is_none() {
             self.inbox.keep(&bytes[used..]);
         }
     }
 
     /// Answers whole frames that were kept; `true` when there were any.
-    fn answer_kept(&mut self, context: &TurnContext<'_>) -> bool {
+    fn answer_kept(&mut self, bounds: AnswerBounds, context: &TurnContext<'_>) -> bool {
         if self.inbox.kept().is_empty() {
             return false;
         }
         let bytes = self.inbox.take();
-        let used = self.answer(&bytes, context);
+        let used = self.answer(&bytes, bounds, context);
         self.inbox.put_back(bytes, used);
         used > 0
     }
 
-    /// Answers the whole frames at the front of `bytes` until too many answers wait; says how many bytes they took.
-    fn answer(&mut self, bytes: &[u8], context: &TurnContext<'_>) -> usize {
+    /// Answers the whole frames at the front of `bytes`, at least one, until a bound is reached; says how many bytes
+    /// they took.
+    fn answer(&mut self, bytes: &[u8], bounds: AnswerBounds, context: &TurnContext<'_>) -> usize {
         let mut used = 0;
         loop {
             let (frames, frames_bytes, refused) = cut_batch(&bytes[used..]);
@@ -243,11 +256,11 @@ impl Connection {
                     &mut self.session,
                     &frames,
                     &mut self.output,
-                    output_bytes_max(context),
+                    bounds,
                     context.metrics,
                 );
                 used += frames_bytes[..end.frames_done].iter().sum::<usize>();
-                if let Some(status) = end.refused {
+                for status in end.refused() {
                     self.note_refusal(status.name(), context.metrics);
                 }
                 if end.close {
@@ -262,7 +275,7 @@ impl Connection {
                 self.refuse_stream(error, header, context);
                 return bytes.len();
             }
-            if frames.len() < BATCH_REQUESTS_MAX {
+            if frames.len() < BATCH_REQUESTS_MAX || Instant::now() >= bounds.turn_ends {
                 return used;
             }
         }

@@ -6,13 +6,12 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use dht_protocol::frame::{Cut, cut};
 use dht_protocol::header::Header;
-use dht_protocol::ids::RequestId;
-use dht_protocol::limits::HEADER_BYTES;
+use dht_protocol::ids::{Epoch, RequestId};
 use dht_protocol::op::Op;
 use dht_protocol::peer::PeerHello;
 use dht_protocol::request::Request;
@@ -28,7 +27,6 @@ const ANSWER_BODY_BYTES_MAX: usize = 2 << 10;
 #[derive(Debug)]
 pub struct Greeter {
     stop: Sender<()>,
-    thread: thread::JoinHandle<()>,
 }
 
 impl Greeter {
@@ -38,17 +36,13 @@ impl Greeter {
     /// When the system gives no thread.
     pub fn start(dispatcher: Arc<Dispatcher>) -> io::Result<Greeter> {
         let (stop, stopped) = bounded(1);
-        let thread =
-            thread::Builder::new().name("greeter".into()).spawn(move || greet_all(&dispatcher, &stopped))?;
-        Ok(Greeter { stop, thread })
+        thread::Builder::new().name("greeter".into()).spawn(move || greet_all(&dispatcher, &stopped))?;
+        Ok(Greeter { stop })
     }
 
-    /// Ends it; waits at most for one greeting's time-outs.
+    /// Asks it to end after the greeting in hand, and does not wait: that one may hang in the resolver.
     pub fn stop(self) {
         let _ = self.stop.try_send(());
-        if self.thread.join().is_err() {
-            log::error!("the greeter thread panicked");
-        }
     }
 }
 
@@ -60,9 +54,8 @@ fn greet_all(dispatcher: &Dispatcher, stopped: &Receiver<()>) {
             if !stopped.is_empty() {
                 return true;
             }
-            let ours = dispatcher.greeting();
-            match greet(&node.address, &ours) {
-                Ok(theirs) => {
+            match greet(&node.address, || dispatcher.greeting()) {
+                Ok((ours, theirs)) => {
                     dispatcher.judge_peer(&ours, &theirs);
                     false
                 }
@@ -83,23 +76,35 @@ fn greet_all(dispatcher: &Dispatcher, stopped: &Receiver<()>) {
     }
 }
 
-/// One greeting, each step with a time-out.
-fn greet(address: &str, ours: &PeerHello) -> io::Result<PeerHello> {
-    let timeout = Duration::from_millis(GREETING_TIMEOUT_MS);
+/// One greeting within `GREETING_TIMEOUT_MS`, name resolution aside: what was sent, and what came back.
+fn greet(address: &str, greeting: impl FnOnce() -> PeerHello) -> io::Result<(PeerHello, PeerHello)> {
     let resolved = address.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
-    let mut stream = TcpStream::connect_timeout(&resolved, timeout)?;
-    stream.set_read_timeout(Some(timeout))?;
-    stream.set_write_timeout(Some(timeout))?;
+    let deadline = Instant::now() + Duration::from_millis(GREETING_TIMEOUT_MS);
+    let left = || match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(io::Error::from(io::ErrorKind::TimedOut)),
+        left => Ok(left),
+    };
+    let mut stream = TcpStream::connect_timeout(&resolved, left()?)?;
+    // Taken when the other one is there to answer, so that both ages are of the same moment.
+    let ours = greeting();
     let mut bytes = Vec::new();
-    Request::PeerHello(*ours).encode(RequestId(1), dht_protocol::ids::Epoch(0), &mut bytes);
+    Request::PeerHello(ours).encode(RequestId(1), Epoch(0), &mut bytes);
+    stream.set_write_timeout(Some(left()?))?;
     stream.write_all(&bytes)?;
-    let mut answer = vec![0; HEADER_BYTES];
-    stream.read_exact(&mut answer)?;
-    if let Cut::NeedMore { frame_bytes } = cut(&answer, ANSWER_BODY_BYTES_MAX) {
-        answer.resize(frame_bytes, 0);
-        stream.read_exact(&mut answer[HEADER_BYTES..])?;
+    let mut answer = Vec::new();
+    loop {
+        if let Cut::Frame { .. } | Cut::Refused { .. } = cut(&answer, ANSWER_BODY_BYTES_MAX) {
+            break;
+        }
+        let mut piece = [0; 256];
+        stream.set_read_timeout(Some(left()?))?;
+        match stream.read(&mut piece)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => answer.extend_from_slice(&piece[..count]),
+        }
     }
-    read_answer(&answer).ok_or_else(|| io::Error::other("the answer is no greeting"))
+    let theirs = read_answer(&answer).ok_or_else(|| io::Error::other("the answer is no greeting"))?;
+    Ok((ours, theirs))
 }
 
 fn read_answer(answer: &[u8]) -> Option<PeerHello> {

@@ -126,7 +126,10 @@ impl Loop {
         let timeout = if self.again.is_empty() { timeout } else { Some(Duration::ZERO) };
         self.poll(events, timeout);
         for token in std::mem::take(&mut self.again) {
-            self.turn(token);
+            if let Some(connection) = self.connections.get_mut(token) {
+                connection.is_queued = false;
+                self.turn(token);
+            }
         }
         for event in &*events {
             match event.token() {
@@ -186,7 +189,12 @@ impl Loop {
         };
         match connection.turn(&mut context) {
             TurnEnd::Wait => {}
-            TurnEnd::Again => self.again.push(token),
+            TurnEnd::Again => {
+                // Once, however often it is turned before its place in the queue comes.
+                if !std::mem::replace(&mut connection.is_queued, true) {
+                    self.again.push(token);
+                }
+            }
             TurnEnd::Close(why) => self.close(token, why),
         }
     }

@@ -9,6 +9,8 @@
 //! 2. A write whose number lies below `floor` has been answered, and its client waits for nothing: it is refused.
 //! 3. A write whose number is at most `forgotten` may have been applied and its outcome dropped: it is refused
 //!    as *unknown*.
+//!    (A client sends its first write on a connection after the answer to its `HELLO`, so a connection that holds
+//!    an old copy has held the state all along.)
 //! 4. The list of clients that have gone and of whom something was forgotten is bounded. Once a name has been
 //!    pushed off it, a retry from a client that the node does not know is *unknown* too ([`ClientState::doubtful`]).
 //!
@@ -16,6 +18,7 @@
 //! place of its leases.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -50,10 +53,10 @@ pub struct ClientTable {
 #[derive(Debug, Default)]
 struct Inner {
     known: BTreeMap<ClientId, Weak<ClientState>>,
-    /// Entries of `known` after its last clean-up; it is cleaned again at twice as many.
-    known_after_cleanup: usize,
-    /// Clients gone, of whom something was forgotten: id and highest forgotten number.
-    forgotten: BTreeMap<ClientId, u64>,
+    /// Where in `known` the next clean-up goes on.
+    cleaned_up_to: ClientId,
+    /// Clients gone, of whom something was forgotten: highest forgotten number, and whether they were doubtful.
+    forgotten: BTreeMap<ClientId, (u64, bool)>,
     /// The ids of `forgotten`, oldest first.
     forgotten_order: VecDeque<ClientId>,
     /// Whether `forgotten` has ever been full.
@@ -148,7 +151,7 @@ impl ClientTable {
         }
         inner.clean_up();
         let state = match inner.forgotten.get(&id) {
-            Some(&forgotten) => Arc::new(ClientState::new(id, forgotten, false)),
+            Some(&(forgotten, doubtful)) => Arc::new(ClientState::new(id, forgotten, doubtful)),
             None => Arc::new(ClientState::new(id, 0, inner.overflowed)),
         };
         inner.known.insert(id, Arc::downgrade(&state));
@@ -160,8 +163,9 @@ impl ClientTable {
     pub fn remember_forgotten(&self, state: &ClientState) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let forgotten = state.forgotten();
-        if let Some(known) = inner.forgotten.get_mut(&state.id) {
+        if let Some((known, doubtful)) = inner.forgotten.get_mut(&state.id) {
             *known = forgotten.max(*known);
+            *doubtful |= state.doubtful;
             return;
         }
         if inner.forgotten_order.len() == FORGOTTEN_CLIENTS_MAX
@@ -170,25 +174,36 @@ impl ClientTable {
             inner.forgotten.remove(&oldest);
             inner.overflowed = true;
         }
-        inner.forgotten.insert(state.id, forgotten);
+        inner.forgotten.insert(state.id, (forgotten, state.doubtful));
         inner.forgotten_order.push_back(state.id);
     }
 
-    /// Clients known at the moment, as a count for statistics.
+    /// Clients known at the moment, for statistics; some may have just gone.
     #[must_use]
     pub fn known_count(&self) -> usize {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.known.values().filter(|state| state.strong_count() > 0).count()
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).known.len()
     }
 }
 
 impl Inner {
-    /// Drops the names of states that are gone, whenever their number has doubled: amortised constant cost.
+    /// Looks at a few names and drops those whose state is gone. One name comes with each call and `CLEANED_NAMES`
+    /// are looked at, so few more are kept than are in use.
     fn clean_up(&mut self) {
-        const KNOWN_MIN: usize = 64;
-        if self.known.len() >= 2 * self.known_after_cleanup.max(KNOWN_MIN) {
-            self.known.retain(|_, state| state.strong_count() > 0);
-            self.known_after_cleanup = self.known.len();
+        const CLEANED_NAMES: usize = 4;
+        let rest = (Bound::Excluded(self.cleaned_up_to), Bound::Unbounded);
+        let looked_at: Vec<(ClientId, bool)> = self
+            .known
+            .range(rest)
+            .take(CLEANED_NAMES)
+            .map(|(id, state)| (*id, state.strong_count() == 0))
+            .collect();
+        self.cleaned_up_to = match looked_at.last() {
+            Some((id, _)) if looked_at.len() == CLEANED_NAMES => *id,
+            // The end: begin again. No client has id 0.
+            _ => ClientId(0),
+        };
+        for (id, _) in looked_at.into_iter().filter(|(_, gone)| *gone) {
+            self.known.remove(&id);
         }
     }
 }
@@ -205,7 +220,6 @@ mod tests {
         let second = table.greet(ClientId(1));
         assert!(Arc::ptr_eq(&first, &second));
         drop((first, second));
-        assert_eq!(table.known_count(), 0);
         assert_eq!(table.greet(ClientId(1)).floor(), 0, "nobody held it: it began anew");
     }
 
@@ -244,22 +258,39 @@ mod tests {
     #[test]
     fn past_the_bound_strangers_are_doubtful() {
         let table = ClientTable::default();
-        for id in 0..=FORGOTTEN_CLIENTS_MAX as u128 {
+        for id in 1..=FORGOTTEN_CLIENTS_MAX as u128 + 1 {
             assert!(!table.greet(ClientId(u128::MAX)).doubtful());
             let state = ClientState::new(ClientId(id), 1, false);
             table.remember_forgotten(&state);
         }
-        assert!(table.greet(ClientId(0)).doubtful(), "the oldest name was pushed off");
-        assert!(!table.greet(ClientId(1)).doubtful(), "this one still stands in the list");
+        assert!(table.greet(ClientId(1)).doubtful(), "the oldest name was pushed off");
+        assert!(!table.greet(ClientId(2)).doubtful(), "this one still stands in the list");
         assert_eq!(table.inner.lock().unwrap().forgotten.len(), FORGOTTEN_CLIENTS_MAX);
+    }
+
+    #[test]
+    fn a_doubtful_client_that_is_listed_again_stays_doubtful() {
+        let table = ClientTable::default();
+        for id in 1..=FORGOTTEN_CLIENTS_MAX as u128 + 1 {
+            table.remember_forgotten(&ClientState::new(ClientId(id), 40, false));
+        }
+        let back = table.greet(ClientId(1));
+        assert!(back.doubtful(), "its name was pushed off");
+        back.forget(10);
+        table.remember_forgotten(&back);
+        drop(back);
+        let again = table.greet(ClientId(1));
+        assert_eq!((again.forgotten(), again.doubtful()), (10, true), "number 40 may still come back");
     }
 
     #[test]
     fn clients_that_come_and_go_leave_nothing() {
         let table = ClientTable::default();
-        for id in 0..10_000 {
+        let staying = table.greet(ClientId(5_000));
+        for id in 1..10_000 {
             drop(table.greet(ClientId(id)));
+            assert!(table.known_count() <= 8, "{}", table.known_count());
         }
-        assert!(table.inner.lock().unwrap().known.len() <= 256);
+        assert!(Arc::ptr_eq(&table.greet(ClientId(5_000)), &staying));
     }
 }

@@ -109,11 +109,8 @@ impl Dedup {
         }
         let seq = token.seq;
         self.sweep(SWEEP_RECORDS);
-        if self.records.len() == self.records.capacity() && !self.make_room(budget, clients) {
-            // Not even one record fits: this very outcome is forgotten.
-            client.forget(seq);
-            clients.remember_forgotten(client);
-            return;
+        if self.records.len() == self.records.capacity() {
+            self.make_room(budget, clients);
         }
         self.records.push(Record { client: Arc::clone(client), seq, outcome });
     }
@@ -148,33 +145,42 @@ impl Dedup {
         self.records.len()
     }
 
-    fn make_room(&mut self, budget: &DedupBudget, clients: &ClientTable) -> bool {
+    /// Sees to it that one more record fits.
+    fn make_room(&mut self, budget: &DedupBudget, clients: &ClientTable) {
         let before = self.records.capacity();
-        let more = before.max(GROW_RECORDS).min(DEDUP_RECORDS_PER_PARTITION_MAX - before);
+        if before == 0 {
+            // Every partition remembers a few, whatever the others take.
+            budget.charge(GROW_RECORDS);
+            self.records.reserve_exact(GROW_RECORDS);
+            return;
+        }
+        let more = before.min(DEDUP_RECORDS_PER_PARTITION_MAX - before);
         if more > 0 && budget.try_charge(more) {
             self.records.reserve_exact(more);
-            return true;
+            return;
         }
         let records_count = self.records.len();
         self.sweep(records_count);
         if self.records.len() == self.records.capacity() {
             self.forget_one_client(clients);
         }
-        self.records.len() < self.records.capacity()
+        debug_assert!(self.records.len() < self.records.capacity());
     }
 
-    /// Drops everything about one client, if possible one that is not connected.
+    /// Drops everything about one client that is not connected; where all are, the older half about one of them,
+    /// so that it may still ask for the newer.
     fn forget_one_client(&mut self, clients: &ClientTable) {
         let gone = self.records.iter().find(|record| !record.client.is_connected());
         let Some(victim) = gone.or(self.records.first()) else { return };
         let client = Arc::clone(&victim.client);
-        self.records.retain(|record| {
-            let other = !Arc::ptr_eq(&record.client, &client);
-            if !other {
-                client.forget(record.seq);
-            }
-            other
-        });
+        let is_theirs = |record: &Record| Arc::ptr_eq(&record.client, &client);
+        let mut seqs: Vec<u64> =
+            self.records.iter().filter(|&record| is_theirs(record)).map(|r| r.seq).collect();
+        seqs.sort_unstable();
+        let kept_count = if client.is_connected() { seqs.len() / 2 } else { 0 };
+        let forgotten = seqs[seqs.len() - kept_count - 1];
+        client.forget(forgotten);
+        self.records.retain(|record| !is_theirs(record) || record.seq > forgotten);
         clients.remember_forgotten(&client);
     }
 }
@@ -199,6 +205,15 @@ impl DedupBudget {
     /// What a record costs: itself, and its share of the state of a client that has gone.
     const RECORD_BYTES: u64 = (size_of::<Record>() + size_of::<ClientState>() + CLIENT_ENTRY_BYTES) as u64;
 
+    /// Charges what every partition may take: a bounded sum, past the budget if it must be.
+    fn charge(&self, records: usize) {
+        let bytes = records as u64 * Self::RECORD_BYTES;
+        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.memory.charge_over_limit(MemoryKind::Dedup, bytes);
+    }
+
+    /// Charges within the budget. The memory limit does not count here: the budget is a small part of it, and a
+    /// full node must still be able to remember the deletes that make room.
     fn try_charge(&self, records: usize) -> bool {
         let bytes = records as u64 * Self::RECORD_BYTES;
         let fits = self
@@ -207,9 +222,8 @@ impl DedupBudget {
                 used.checked_add(bytes).filter(|sum| *sum <= self.bytes_max)
             })
             .is_ok();
-        if fits && self.memory.try_charge(MemoryKind::Dedup, bytes).is_err() {
-            self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
+        if fits {
+            self.memory.charge_over_limit(MemoryKind::Dedup, bytes);
         }
         fits
     }
@@ -227,6 +241,7 @@ const CLIENT_ENTRY_BYTES: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replication::clients::ClientConnection;
     use dht_protocol::ids::ClientId;
 
     const RECORD: u64 = DedupBudget::RECORD_BYTES;
@@ -340,7 +355,7 @@ mod tests {
     #[test]
     fn a_partition_remembers_at_most_so_many_and_keeps_those_of_connected_clients() {
         let mut node = node(10 * DEDUP_RECORDS_PER_PARTITION_MAX as u64);
-        let connected = crate::replication::clients::ClientConnection::new(node.clients.greet(ClientId(1)));
+        let connected = ClientConnection::new(node.clients.greet(ClientId(1)));
         assert_eq!(node.write(connected.client(), 1, 1), Admission::New);
         for id in 0..2 * DEDUP_RECORDS_PER_PARTITION_MAX as u128 {
             let gone = node.clients.greet(ClientId(2 + id));
@@ -353,12 +368,18 @@ mod tests {
     }
 
     #[test]
-    fn without_any_room_a_write_is_applied_once_and_its_retry_is_unknown() {
+    fn without_any_budget_a_partition_still_remembers_a_few() {
         let mut node = node(0);
-        let client = node.clients.greet(ClientId(1));
-        assert_eq!(node.write(&client, 1, 1), Admission::New);
-        assert_eq!(node.write(&client, 1, 1), Admission::Unknown);
-        assert_eq!(node.dedup.records_count(), 0);
+        let client = ClientConnection::new(node.clients.greet(ClientId(1)));
+        for seq in 1..=GROW_RECORDS as u64 {
+            assert_eq!(node.write(client.client(), seq, 1), Admission::New);
+        }
+        assert_eq!(node.write(client.client(), 1, 1), Admission::Replay(outcome(1)));
+        let next = GROW_RECORDS as u64 + 1;
+        assert_eq!(node.write(client.client(), next, 1), Admission::New);
+        assert_eq!(node.write(client.client(), next, 1), Admission::Replay(outcome(next)));
+        assert_eq!(node.write(client.client(), 1, 1), Admission::Unknown, "of the older half");
+        assert_eq!(node.dedup.records.capacity(), GROW_RECORDS);
     }
 
     #[test]
