@@ -10,7 +10,7 @@ use dht_tests::cluster::Cluster;
 
 use crate::registry::Case;
 
-/// The tests of this folder.
+/// The tests of the files below.
 pub(crate) fn cases() -> Vec<Case> {
     [calls::cases(), clusters::cases(), iteration::cases(), values::cases()].concat()
 }

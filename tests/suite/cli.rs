@@ -9,7 +9,7 @@ use dht_tests::program::Output;
 
 use crate::registry::Case;
 
-/// The tests of this folder.
+/// The tests of the files below.
 pub(crate) fn cases() -> Vec<Case> {
     [cluster::cases(), entries::cases(), scan::cases(), settings::cases()].concat()
 }
