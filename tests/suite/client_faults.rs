@@ -67,7 +67,7 @@ impl Load {
     fn run(&self, thread: usize) -> Vec<String> {
         let (mut done, mut failed_count, mut done_since) = (Vec::new(), 0, 0);
         for number in 0.. {
-            if failed_count >= 2 && done_since >= 50 {
+            if failed_count >= 2 && done_since >= 8 {
                 break;
             }
             let key = format!("{thread}:{number}");
