@@ -21,6 +21,7 @@ mod programs;
 mod protocol_basics;
 mod protocol_refusals;
 mod python_client;
+mod readme;
 mod registry;
 mod retries;
 mod scanning;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         memory_limit::cases,
         pipelining::cases,
         python_client::cases,
+        readme::cases,
         retries::cases,
         scanning::cases,
     ]
