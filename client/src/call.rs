@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dht_protocol::error::Malformed;
-use dht_protocol::ids::{Epoch, NodeId};
+use dht_protocol::ids::{ClusterId, Epoch, NodeId};
 use dht_protocol::op::Op;
 use dht_protocol::placement::map::{ClusterMap, Node};
 use dht_protocol::request::{Request, WriteToken};
@@ -49,7 +49,7 @@ pub(crate) trait Operation {
 }
 
 /// How an attempt went that brought no final answer.
-enum Failed {
+pub(crate) enum Failed {
     /// The call may go on.
     Retryable(Failure, Last),
     /// The call is over.
@@ -57,17 +57,20 @@ enum Failed {
 }
 
 /// What the last attempt ran into.
-enum Last {
+#[derive(Clone, Debug)]
+pub(crate) enum Last {
     Unreachable { address: String, reason: String },
     Lost { address: String, reason: String },
     NoAnswer { address: String },
     Refused { address: String, status: Status, text: String },
+    TooManyOpen,
 }
 
 /// One call on its way.
-struct Call<'a> {
-    retry: Retry,
-    deadline: Instant,
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) retry: Retry,
+    pub(crate) deadline: Instant,
     op_timeout: Duration,
     write: Option<OpenWrite<'a>>,
 }
@@ -111,18 +114,32 @@ impl Core {
 
     fn begin(&self, attempts_max: u32, is_write: bool) -> Result<Call<'_>> {
         let deadline = Instant::now() + self.op_timeout;
-        let write = if is_write {
-            let waited = "too many writes of this client are unanswered".to_owned();
-            Some(self.tokens.open(deadline).ok_or(Error::TimedOut {
-                outcome: Outcome::NotDone,
-                after: self.op_timeout,
-                last: Some(waited),
-            })?)
-        } else {
-            None
-        };
+        self.begin_within(attempts_max, is_write, deadline).ok_or(Error::TimedOut {
+            outcome: Outcome::NotDone,
+            after: self.op_timeout,
+            last: Some(Last::TooManyOpen.to_string()),
+        })
+    }
+
+    /// A call that has its time from now on. `None` when too many writes are open, and that lasts past
+    /// `wait_until`.
+    pub(crate) fn begin_within(
+        &self,
+        attempts_max: u32,
+        is_write: bool,
+        wait_until: Instant,
+    ) -> Option<Call<'_>> {
+        let deadline = Instant::now() + self.op_timeout;
+        let write = if is_write { Some(self.tokens.open(wait_until)?) } else { None };
         let retry = Retry::new(is_write, deadline, attempts_max, self.next_random());
-        Ok(Call { retry, deadline, op_timeout: self.op_timeout, write })
+        Some(Call { retry, deadline, op_timeout: self.op_timeout, write })
+    }
+
+    /// A call of which nothing is in doubt, to put a failure in words.
+    pub(crate) fn never_sent(&self) -> Call<'_> {
+        let deadline = Instant::now() + self.op_timeout;
+        let retry = Retry::new(false, deadline, 1, 0);
+        Call { retry, deadline, op_timeout: self.op_timeout, write: None }
     }
 
     fn attempt<T>(
@@ -139,64 +156,83 @@ impl Core {
             let error = Error::Unreachable { address: format!("node {node_id}"), reason };
             return Err(Failed::Final(call.unless_in_doubt(error)));
         };
-        let connection = self.connection(node, map, call)?;
-        let incarnation = connection.hello().incarnation;
-        if !call.retry.may_send(node_id, incarnation) {
+        let connection = self
+            .connection(node, map, call.deadline)
+            .map_err(|error| unopened(node, map.cluster_id(), error).unless_in_doubt(call))?;
+        let request = self.ready_to_send(call, node, &connection, operation.request())?;
+        match connection.call(call.deadline, |id, out| request.encode(id, map.epoch(), out)) {
+            Ok(answer) => self.understand(call, map, request.op(), &connection, &answer, read),
+            Err(error) => Err(self.unanswered(call, map, node, &connection, error)),
+        }
+    }
+
+    /// `request` as it goes out on `connection`, with the write's token.
+    ///
+    /// # Errors
+    /// It must not go there, for good.
+    pub(crate) fn ready_to_send<'r>(
+        &self,
+        call: &Call<'_>,
+        node: &Node,
+        connection: &Connection,
+        request: Request<'r>,
+    ) -> std::result::Result<Request<'r>, Failed> {
+        if !call.retry.may_send(node.id, connection.hello().incarnation) {
             let reason = format!("node {} was restarted between a write and its retry", node.address);
             return Err(Failed::Final(Error::Unknown { reason }));
         }
-        if let Some(error) = too_large(&operation.request(), &connection) {
+        if let Some(error) = too_large(&request, connection) {
             return Err(Failed::Final(call.unless_in_doubt(error)));
         }
         let token = call.write.as_ref().map(|write| write.token(call.retry.in_doubt()));
-        let request = with_token(operation.request(), token);
-        match connection.call(call.deadline, |id, out| request.encode(id, map.epoch(), out)) {
-            Ok(answer) => self.understand(call, map, request.op(), &connection, &answer, read),
-            Err(error) => {
-                let address = node.address.clone();
-                let (sent, last) = match error {
-                    CallError::Lost { sent, reason } => (sent, Last::Lost { address, reason }),
-                    CallError::TimedOut { sent } => (sent, Last::NoAnswer { address }),
-                };
-                self.refresh_elsewhere(node_id, map, call.deadline);
-                let failure = if sent { Failure::Lost(node_id, incarnation) } else { Failure::NotSent };
-                Err(Failed::Retryable(failure, last))
-            }
-        }
+        Ok(with_token(request, token))
+    }
+
+    /// An attempt whose answer did not come.
+    pub(crate) fn unanswered(
+        &self,
+        call: &Call<'_>,
+        map: &ClusterMap,
+        node: &Node,
+        connection: &Connection,
+        error: CallError,
+    ) -> Failed {
+        let address = node.address.clone();
+        let (sent, last) = match error {
+            CallError::Lost { sent, reason } => (sent, Last::Lost { address, reason }),
+            CallError::TimedOut { sent } => (sent, Last::NoAnswer { address }),
+        };
+        self.refresh_elsewhere(node.id, map, call.deadline);
+        let incarnation = connection.hello().incarnation;
+        Failed::Retryable(if sent { Failure::Lost(node.id, incarnation) } else { Failure::NotSent }, last)
     }
 
     /// A connection to `node`, and a look at the map if the node was restarted.
-    fn connection(
+    pub(crate) fn connection(
         &self,
         node: &Node,
         map: &ClusterMap,
-        call: &Call<'_>,
-    ) -> std::result::Result<Arc<Connection>, Failed> {
-        match self.pools.pick(node, call.deadline) {
+        deadline: Instant,
+    ) -> std::result::Result<Arc<Connection>, OpenError> {
+        match self.pools.pick(node, deadline) {
             Ok(Picked { connection, restarted }) => {
                 self.tokens.narrow_span(connection.hello().write_span_max);
                 if restarted {
-                    self.refresh_from(&connection, map.epoch(), call.deadline);
+                    self.refresh_from(&connection, map.epoch(), deadline);
                 }
                 Ok(connection)
             }
-            Err(OpenError::Unreachable(reason)) => {
-                self.refresh_elsewhere(node.id, map, call.deadline);
-                let last = Last::Unreachable { address: node.address.clone(), reason };
-                Err(Failed::Retryable(Failure::NotSent, last))
-            }
-            Err(OpenError::Refused(status, text)) if status.may_retry() => {
-                let last = Last::Refused { address: node.address.clone(), status, text };
-                Err(Failed::Retryable(Failure::NotSent, last))
-            }
             Err(error) => {
-                let error = open_failed(&node.address, map.cluster_id(), error);
-                Err(Failed::Final(call.unless_in_doubt(error)))
+                if matches!(error, OpenError::Unreachable(_)) {
+                    self.refresh_elsewhere(node.id, map, deadline);
+                }
+                Err(error)
             }
         }
     }
 
-    fn understand<T>(
+    /// What an answer means for its call.
+    pub(crate) fn understand<T>(
         &self,
         call: &Call<'_>,
         map: &ClusterMap,
@@ -266,7 +302,7 @@ impl Core {
         }
     }
 
-    fn next_random(&self) -> u64 {
+    pub(crate) fn next_random(&self) -> u64 {
         splitmix64(self.random.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed))
     }
 }
@@ -294,7 +330,7 @@ impl Call<'_> {
         }
     }
 
-    fn time_up(&self, last: Last) -> Error {
+    pub(crate) fn time_up(&self, last: Last) -> Error {
         match (self.retry.outcome(), last) {
             (Outcome::NotDone, Last::Unreachable { address, reason }) => {
                 Error::Unreachable { address, reason }
@@ -305,7 +341,7 @@ impl Call<'_> {
         }
     }
 
-    fn attempts_used_up(&self, last: Last) -> Error {
+    pub(crate) fn attempts_used_up(&self, last: Last) -> Error {
         match (self.retry.outcome(), last) {
             (Outcome::NotDone, Last::Unreachable { address, reason }) => {
                 Error::Unreachable { address, reason }
@@ -315,10 +351,34 @@ impl Call<'_> {
             (outcome, Last::Lost { address, reason } | Last::Unreachable { address, reason }) => {
                 Error::ConnectionLost { outcome, address, reason }
             }
-            (outcome, last @ Last::NoAnswer { .. }) => {
+            (outcome, last @ (Last::NoAnswer { .. } | Last::TooManyOpen)) => {
                 Error::TimedOut { outcome, after: self.op_timeout, last: Some(last.to_string()) }
             }
         }
+    }
+}
+
+impl Failed {
+    /// The same, as it stands for a call of which an earlier attempt may have arrived.
+    pub(crate) fn unless_in_doubt(self, call: &Call<'_>) -> Failed {
+        match self {
+            Failed::Final(error) => Failed::Final(call.unless_in_doubt(error)),
+            retryable @ Failed::Retryable(..) => retryable,
+        }
+    }
+}
+
+/// There is no connection to `node`.
+pub(crate) fn unopened(node: &Node, cluster_id: ClusterId, error: OpenError) -> Failed {
+    let address = node.address.clone();
+    match error {
+        OpenError::Unreachable(reason) => {
+            Failed::Retryable(Failure::NotSent, Last::Unreachable { address, reason })
+        }
+        OpenError::Refused(status, text) if status.may_retry() => {
+            Failed::Retryable(Failure::NotSent, Last::Refused { address, status, text })
+        }
+        error => Failed::Final(open_failed(&address, cluster_id, error)),
     }
 }
 
@@ -330,6 +390,7 @@ impl std::fmt::Display for Last {
             }
             Last::NoAnswer { address } => write!(f, "{address} does not answer"),
             Last::Refused { address, status, text } => write!(f, "{address}: {}, {text}", status.name()),
+            Last::TooManyOpen => f.write_str("too many writes of this client are unanswered"),
         }
     }
 }
@@ -371,7 +432,7 @@ fn too_large(request: &Request<'_>, connection: &Connection) -> Option<Error> {
     (bytes > bytes_max).then_some(Error::TooLarge { what: "value", bytes, bytes_max })
 }
 
-const fn is_write(op: Op) -> bool {
+pub(crate) const fn is_write(op: Op) -> bool {
     match op {
         Op::Put | Op::Delete | Op::Add | Op::Append => true,
         Op::Hello | Op::Map | Op::Ping | Op::Stats | Op::Get | Op::Exists | Op::Scan | Op::PeerHello => false,

@@ -23,7 +23,7 @@ use crate::typed::{self, Encoded};
 /// A client of one cluster. Clones share everything, connections included.
 #[derive(Clone, Debug)]
 pub struct Client {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 /// A value and the version under which it is stored.
@@ -332,14 +332,14 @@ fn read_conditional(response: Response<'_>) -> Option<Result<Conditional>> {
     }
 }
 
-fn checked_key(bytes: &[u8]) -> Result<Key<'_>> {
+pub(crate) fn checked_key(bytes: &[u8]) -> Result<Key<'_>> {
     Key::new(bytes).map_err(|error| match error.status {
         Status::TooLarge => Error::TooLarge { what: "key", bytes: bytes.len(), bytes_max: KEY_BYTES_MAX },
         _ => Error::BadKey { reason: error.text },
     })
 }
 
-fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Encoded> {
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Encoded> {
     let encoded = typed::encode(value)?;
     let bytes = encoded.bytes.len();
     if bytes > VALUE_BYTES_MAX {
@@ -349,7 +349,7 @@ fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Encoded> {
 }
 
 /// The value as it travels. What was encoded is a value, so this does not fail.
-fn value_ref(encoded: &Encoded) -> Result<ValueRef<'_>> {
+pub(crate) fn value_ref(encoded: &Encoded) -> Result<ValueRef<'_>> {
     ValueRef::new(encoded.tag, &encoded.bytes).map_err(|error| Error::Encode { reason: error.to_string() })
 }
 

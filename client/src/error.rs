@@ -50,6 +50,14 @@ pub enum Error {
         /// What its serializer says.
         reason: String,
     },
+    /// The key of a typed collection cannot be brought into bytes, or a stored key is not of the wanted type.
+    /// Nothing was changed.
+    KeyType {
+        /// Rust type of the collection's keys.
+        wanted: &'static str,
+        /// What does not fit.
+        reason: String,
+    },
     /// The stored value is not of the wanted type. Nothing was changed.
     Decode {
         /// Type that is stored.
@@ -137,6 +145,7 @@ impl Error {
             | Error::BadKey { .. }
             | Error::TooLarge { .. }
             | Error::Encode { .. }
+            | Error::KeyType { .. }
             | Error::Decode { .. }
             | Error::Unreachable { .. }
             | Error::WrongCluster { .. }
@@ -159,6 +168,7 @@ impl fmt::Display for Error {
                 write!(f, "the {what} has {bytes} bytes, at most {bytes_max} are allowed: make it shorter")
             }
             Error::Encode { reason } => write!(f, "the value cannot be stored: {reason}"),
+            Error::KeyType { wanted, reason } => write!(f, "no key of type {wanted}: {reason}"),
             Error::Decode { stored, wanted, reason } => {
                 write!(f, "the stored value is {stored}, which does not read as {wanted}: {reason}")
             }

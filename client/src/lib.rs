@@ -26,8 +26,9 @@
 //! # }
 //! ```
 //!
-//! A [`Client`] is cheap to clone and may be shared by any number of threads; it starts none itself. Every call
-//! ends within [`Builder::op_timeout`]. A write that was lost on the way is sent again by itself and never
+//! A [`Client`] is cheap to clone and may be shared by any number of threads; it starts none itself, but for the
+//! length of a call on many keys ([`Client::get_many`], [`Client::put_many`], [`Client::delete_many`]). Every call
+//! on one key ends within [`Builder::op_timeout`]. A write that was lost on the way is sent again by itself and never
 //! applied twice; where the client cannot know whether a write took place, the error says so:
 //! [`Error::outcome`] is then [`Outcome::Unknown`].
 //!
@@ -35,7 +36,7 @@
 //!
 //! ```text
 //! client ─ typed ─ call ─ router ─ pool ─ connection ─ socket
-//!                   │
+//! many ─── bulk ────┤
 //!                 retry (no I/O) · write_tokens
 //! ```
 
@@ -43,16 +44,22 @@
 
 pub mod bench;
 mod builder;
+mod bulk;
+#[cfg(test)]
+mod bulk_tests;
 mod call;
 #[cfg(test)]
 mod call_tests;
 pub mod cli;
 mod client;
+mod collection;
 mod connection;
 mod error;
 mod iter;
 mod key;
+mod key_encoding;
 mod limits;
+mod many;
 mod pool;
 mod retry;
 mod router;
@@ -66,6 +73,7 @@ mod write_tokens;
 
 pub use builder::Builder;
 pub use client::{Client, Conditional, LocalStats, NodeStats, Versioned};
+pub use collection::{Typed, TypedIter};
 pub use dht_protocol::ids::{ClusterId, Version};
 pub use dht_protocol::placement::map::{ClusterMap, Node};
 pub use dht_protocol::status::Status;

@@ -44,10 +44,18 @@ pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(2);
 /// Longest back-off.
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_millis(400);
 
+/// Most requests of one bulk call that are under way on a connection. Others still find slots there.
+pub(crate) const BULK_IN_FLIGHT_MAX: usize = 256;
+/// Most bytes of such requests, and of their answers as far as these can be foreseen. A longer request goes alone.
+pub(crate) const BULK_BYTES_IN_FLIGHT_MAX: usize = 1 << 20;
+/// Most threads that one bulk call uses, its caller's included. Servers beyond take turns.
+pub(crate) const BULK_THREADS_MAX: usize = 32;
+
 /// Most entries of a page, unless told otherwise.
 pub(crate) const PAGE_ENTRIES_DEFAULT: usize = 1_024;
 
 const _: () = assert!(SLOTS_MAX.is_multiple_of(64));
+const _: () = assert!(BULK_IN_FLIGHT_MAX <= SLOTS_MAX / 2);
 const _: () = assert!(BACKOFF_MIN.as_nanos() < BACKOFF_MAX.as_nanos());
 const _: () = assert!(READ_BUFFER_BYTES <= READ_BUFFER_KEPT_BYTES_MAX);
 const _: () = assert!(UNREACHABLE_FOR.as_nanos() < BACKOFF_MAX.as_nanos());

@@ -15,13 +15,15 @@
 //!    was written.
 //!
 //! `slots` is the table of unanswered requests, `frame_reader` cuts what comes, `shared` is the connection
-//! itself, `open` makes one.
+//! itself, `open` makes one, `pipeline` has one caller wait for many answers.
 
 mod frame_reader;
 mod open;
+mod pipeline;
 mod shared;
 mod slots;
 
 pub(crate) use open::{Greeting, OpenError, open};
+pub(crate) use pipeline::Pipeline;
 pub(crate) use shared::{CallError, Connection};
 pub(crate) use slots::Answer;

@@ -22,31 +22,31 @@ pub(crate) struct Connection {
     address: String,
     hello: HelloAnswer,
     stream: TcpStream,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Notified when a slot is given back or the connection dies.
-    slot_free: Condvar,
+    pub(super) slot_free: Condvar,
     /// Locked only by the one caller that has set `State::reading`.
     reader: Mutex<FrameReader>,
     /// Callers inside `call`; a hint for choosing between connections, so relaxed.
-    callers_count: AtomicUsize,
+    pub(super) callers_count: AtomicUsize,
     /// As `State::dead`; a hint, so relaxed.
     is_dead: AtomicBool,
 }
 
 /// What the callers share.
 #[derive(Debug)]
-struct State {
-    slots: Slots,
+pub(super) struct State {
+    pub(super) slots: Slots,
     /// Frames that nobody has begun to write; at most one a slot.
-    queue: VecDeque<(RequestId, Vec<u8>)>,
+    pub(super) queue: VecDeque<(RequestId, Vec<u8>)>,
     /// Whether a caller writes; what `queue` holds then waits for it or for the next writer.
-    writing: bool,
+    pub(super) writing: bool,
     /// Whether a caller reads.
-    reading: bool,
+    pub(super) reading: bool,
     /// When bytes came last.
     heard_at: Instant,
     /// Why the connection is of no more use; set once.
-    dead: Option<String>,
+    pub(super) dead: Option<String>,
 }
 
 /// Why a call has no answer.
@@ -66,7 +66,7 @@ pub(crate) enum CallError {
     },
 }
 
-type Guard<'a> = MutexGuard<'a, State>;
+pub(super) type Guard<'a> = MutexGuard<'a, State>;
 
 impl Connection {
     pub(crate) fn new(
@@ -147,7 +147,7 @@ impl Connection {
         self.die(&mut lock(&self.state), reason.to_owned());
     }
 
-    fn take_slot(&self, deadline: Instant) -> Result<RequestId, CallError> {
+    pub(super) fn take_slot(&self, deadline: Instant) -> Result<RequestId, CallError> {
         let mut state = lock(&self.state);
         loop {
             if let Some(reason) = &state.dead {
@@ -163,7 +163,7 @@ impl Connection {
 
     /// A node that went away while nobody used the connection has closed it. Found out before a request is
     /// written, that leaves no doubt about the request; found out after, a write could have arrived.
-    fn look_if_idle<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
+    pub(super) fn look_if_idle<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
         if state.reading || state.writing || state.heard_at.elapsed() < IDLE_LOOK_AFTER {
             return state;
         }
@@ -220,7 +220,13 @@ impl Connection {
     }
 
     /// The time is up.
-    fn give_up(&self, mut state: Guard<'_>, id: RequestId, called_at: Instant, now: Instant) -> CallError {
+    pub(super) fn give_up(
+        &self,
+        mut state: Guard<'_>,
+        id: RequestId,
+        called_at: Instant,
+        now: Instant,
+    ) -> CallError {
         state.queue.retain(|(queued, _)| *queued != id);
         let sent = state.slots.give_up(id);
         let silence = now.saturating_duration_since(state.heard_at.max(called_at));
@@ -236,7 +242,7 @@ impl Connection {
 
     /// A caller goes with its answer: what it was doing for others is somebody else's turn. When the only other
     /// caller is the reader, which sleeps in the system call, its frame is written before that.
-    fn write_for_the_reader<'a>(&'a self, mut state: Guard<'a>, deadline: Instant) {
+    pub(super) fn write_for_the_reader<'a>(&'a self, mut state: Guard<'a>, deadline: Instant) {
         while !state.wake_for_duties() && !state.writing && !state.queue.is_empty() {
             state = self.write_turn(state, deadline);
         }
@@ -245,7 +251,7 @@ impl Connection {
     }
 
     /// Writes what is queued, once.
-    fn write_turn<'a>(&'a self, mut state: Guard<'a>, deadline: Instant) -> Guard<'a> {
+    pub(super) fn write_turn<'a>(&'a self, mut state: Guard<'a>, deadline: Instant) -> Guard<'a> {
         let count = state.queue.len().min(WRITE_BATCH_FRAMES_MAX);
         let batch: Vec<_> = state.queue.drain(..count).collect();
         for (id, _) in &batch {
@@ -304,7 +310,7 @@ impl Connection {
     }
 
     /// Reads once and hands out the answers that came.
-    fn read_turn<'a>(&'a self, mut state: Guard<'a>, deadline: Instant) -> Guard<'a> {
+    pub(super) fn read_turn<'a>(&'a self, mut state: Guard<'a>, deadline: Instant) -> Guard<'a> {
         state.reading = true;
         drop(state);
         let result = lock(&self.reader).read(&self.stream, deadline);
