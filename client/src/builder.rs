@@ -13,7 +13,7 @@ use crate::connection::{Connection, Greeting, OpenError, open};
 use crate::error::{Error, Outcome, Result};
 use crate::limits::{
     ATTEMPTS_MAX_DEFAULT, CONNECT_TIMEOUT_DEFAULT, CONNECTIONS_PER_NODE_DEFAULT, OP_TIMEOUT_DEFAULT,
-    SERVERS_MAX,
+    SERVERS_MAX, TIMEOUT_MAX, TIMEOUT_MIN,
 };
 use crate::pool::Pools;
 use crate::router::Router;
@@ -50,17 +50,18 @@ impl Builder {
         self
     }
 
-    /// Longest that any call takes; 5 seconds unless told otherwise.
+    /// Longest that any call takes, from a millisecond to a day, the system's look-up of a name aside; 5 seconds unless
+    /// told otherwise. The attempts of [`Builder::retry_budget`] may be used up before.
     #[must_use]
     pub fn op_timeout(mut self, timeout: Duration) -> Builder {
-        self.op_timeout = timeout;
+        self.op_timeout = timeout.clamp(TIMEOUT_MIN, TIMEOUT_MAX);
         self
     }
 
-    /// Longest that one attempt to connect takes; 1 second unless told otherwise.
+    /// Longest that one attempt to connect takes, from a millisecond to a day; 1 second unless told otherwise.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Builder {
-        self.connect_timeout = timeout;
+        self.connect_timeout = timeout.clamp(TIMEOUT_MIN, TIMEOUT_MAX);
         self
     }
 
@@ -101,6 +102,9 @@ impl Builder {
         for at in 0..servers.len() {
             let address = servers[(first + at) % servers.len()];
             let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
             match first_contact(address, &greeting, self.connect_timeout.min(left), deadline) {
                 Ok((map, connection)) => return Ok(self.finish(client_id, seed, map, connection)),
                 Err(error) if matches!(worst, Some(Error::WrongCluster { .. })) => drop(error),
@@ -139,7 +143,8 @@ fn first_contact(
     let unreachable = |reason| Error::Unreachable { address: address.to_owned(), reason };
     let connection = open(address, greeting, connect_timeout)
         .map_err(|error| open_failed(address, greeting.cluster_id, error))?;
-    let map = fetch_map(&connection, deadline).map_err(unreachable)?;
+    // A server that hangs must leave time for the others.
+    let map = fetch_map(&connection, deadline.min(Instant::now() + connect_timeout)).map_err(unreachable)?;
     if map.cluster_id() != connection.hello().cluster_id {
         return Err(unreachable("its cluster map is of another cluster than itself".to_owned()));
     }

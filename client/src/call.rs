@@ -178,7 +178,10 @@ impl Core {
         request: Request<'r>,
     ) -> std::result::Result<Request<'r>, Failed> {
         if !call.retry.may_send(node.id, connection.hello().incarnation) {
-            let reason = format!("node {} was restarted between a write and its retry", node.address);
+            let reason = format!(
+                "between a write and its retry its node was restarted, or {} took its place",
+                node.address
+            );
             return Err(Failed::Final(Error::Unknown { reason }));
         }
         if let Some(error) = too_large(&request, connection) {
@@ -265,6 +268,13 @@ impl Core {
         }
         Err(Failed::Final(match status.meaning() {
             Meaning::Done => broken(connection, op, Malformed("answer to another request")),
+            // The one copy that there is was not applied: the node only cannot tell it from others that it forgot.
+            Meaning::Unknown if !call.retry.in_doubt() => Error::Refused {
+                status,
+                text:
+                    "it was not applied, as the node cannot tell it from writes that it forgot; send it again"
+                        .to_owned(),
+            },
             Meaning::Unknown => Error::Unknown { reason: format!("{address} says: {text}") },
             Meaning::NotDone => call.refused(address, status, text),
         }))

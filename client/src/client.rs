@@ -37,6 +37,7 @@ pub struct Versioned<T> {
 
 /// What became of a conditional write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a conditional write may not have been done"]
 pub enum Conditional {
     /// It took place, under this version.
     Done(Version),
@@ -99,6 +100,19 @@ impl Client {
     }
 
     /// Stores `value` under `key`, whatever was there.
+    ///
+    /// | Rust, at the top level | stored as |
+    /// |---|---|
+    /// | `i8` to `i64` | int, which [`Client::add`] counts with |
+    /// | `f32`, `f64` | float |
+    /// | `bool` | bool |
+    /// | `str`, `String`, `char` | text, which [`Client::append`] lengthens |
+    /// | a byte string (`serde_bytes`, [`Value::Bytes`]) | bytes, which [`Client::append`] lengthens |
+    /// | [`Value`] | what it says |
+    /// | anything else (unsigned integers, options, structs, `Vec<u8>` and other sequences, maps, enums …) | MessagePack, fields by name |
+    ///
+    /// So begin a counter with `&0i64` or with `add` itself, and give bytes as `&Value::Bytes(bytes)`: serde cannot
+    /// tell a `Vec<u8>` from a list of numbers.
     ///
     /// # Errors
     /// See [`Error`].
@@ -228,7 +242,7 @@ impl Client {
         self.core.router.map()
     }
 
-    /// Asks every node of the map for its counters.
+    /// Asks every node of the map for its counters, one after the other; each may take up to `op_timeout`.
     #[must_use]
     pub fn stats(&self) -> Vec<(Node, Result<NodeStats>)> {
         self.ask_every_node(|core, node| {
@@ -244,7 +258,8 @@ impl Client {
         })
     }
 
-    /// Asks every node of the map for a sign of life and answers how long that took.
+    /// Asks every node of the map for a sign of life, one after the other, and answers how long that took; each may take
+    /// up to `op_timeout`.
     #[must_use]
     pub fn ping(&self) -> Vec<(Node, Result<Duration>)> {
         self.ask_every_node(|core, node| {

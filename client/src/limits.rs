@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// Longest that a call takes, unless told otherwise.
 pub(crate) const OP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// Shortest time-out; a shorter one is taken as this.
+pub(crate) const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+/// Longest time-out; a longer one is taken as this.
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
 /// Longest that an attempt to connect takes, unless told otherwise.
 pub(crate) const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 /// Most attempts of a call, unless told otherwise.

@@ -170,12 +170,19 @@ impl Pools {
             Ok(connection) => {
                 let incarnation = connection.hello().incarnation;
                 let before = state.incarnation.replace(incarnation);
+                if before.is_some_and(|before| before != incarnation) {
+                    // What has not been written to them yet can still go elsewhere without a doubt.
+                    state.connections.iter().for_each(|old| old.kill("the node was restarted"));
+                }
                 state.failed = None;
                 state.connections.push(Arc::clone(&connection));
                 Ok(Picked { connection, restarted: before.is_some_and(|before| before != incarnation) })
             }
             Err(error) => {
-                state.failed = Some((Instant::now(), error.clone()));
+                // An attempt cut short by the caller's own time says nothing to others, who may have more.
+                if left >= self.connect_timeout || !matches!(error, OpenError::Unreachable(_)) {
+                    state.failed = Some((Instant::now(), error.clone()));
+                }
                 match least {
                     Some(connection) => Ok(Picked { connection, restarted: false }),
                     None => Err(error),

@@ -3,8 +3,8 @@
 //!
 //! 1. A write is in doubt from the first time that its request may have arrived without an answer. Whatever
 //!    ends a call in doubt, its outcome is unknown.
-//! 2. A write in doubt at a node goes to that node again only under the same incarnation: a restarted node does
-//!    not remember what it did before, and would do it twice.
+//! 2. A write in doubt goes again only to the node that may have it, under the same incarnation: a restarted node does
+//!    not remember what it did before, nor does another node, and would do it twice.
 //! 3. Reads are never in doubt.
 
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ impl Retry {
 
     /// Whether the call may be sent to this start of that node (rule 2).
     pub(crate) fn may_send(&self, node: NodeId, incarnation: Incarnation) -> bool {
-        self.doubts.iter().all(|doubt| doubt.0 != node || doubt.1 == incarnation)
+        self.doubts.iter().all(|doubt| *doubt == (node, incarnation))
     }
 
     /// Whether an earlier attempt may have arrived without an answer.
@@ -157,7 +157,7 @@ mod tests {
         assert!(retry.in_doubt());
         assert!(retry.may_send(NODE, BEFORE));
         assert!(!retry.may_send(NODE, AFTER));
-        assert!(retry.may_send(NodeId(2), AFTER));
+        assert!(!retry.may_send(NodeId(2), BEFORE));
         assert_eq!(retry.outcome(), Outcome::Unknown);
     }
 

@@ -490,7 +490,12 @@ mod tests {
             assert_eq!((encoded.tag, &encoded.bytes), (tag, &bytes));
             assert_eq!(decode::<Value>(ValueRef::new(tag, &bytes).unwrap()).unwrap(), value);
         }
-        assert!(matches!(encode(&Value::User { tag: 7, bytes: vec![] }), Err(Error::Encode { .. })));
+        for tag in [0, 1, 6, 7, 127] {
+            assert!(
+                matches!(encode(&Value::User { tag, bytes: vec![] }), Err(Error::Encode { .. })),
+                "{tag}"
+            );
+        }
     }
 
     #[test]

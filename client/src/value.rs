@@ -66,7 +66,8 @@ impl Value {
         }
     }
 
-    /// The tag and bytes that travel. A user type below 128 keeps its tag and is refused when it is sent.
+    /// The tag and bytes that travel. A user type below 128 is none: it gets a reserved tag, which is refused when it is
+    /// sent.
     #[must_use]
     pub fn to_wire(&self) -> (u8, Vec<u8>) {
         let (value_type, bytes) = match self {
@@ -77,6 +78,9 @@ impl Value {
             Value::Bool(truth) => (ValueType::BOOL, vec![u8::from(*truth)]),
             Value::Json(text) => (ValueType::JSON, text.as_bytes().to_vec()),
             Value::MessagePack(bytes) => (ValueType::MESSAGE_PACK, bytes.clone()),
+            Value::User { tag, bytes } if *tag < ValueType::USER_MIN.tag() => {
+                return (ValueType::MESSAGE_PACK.tag() + 1, bytes.clone());
+            }
             Value::User { tag, bytes } => return (*tag, bytes.clone()),
             Value::Raw { value_type, bytes } => (*value_type, bytes.clone()),
         };

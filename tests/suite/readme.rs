@@ -60,7 +60,8 @@ fn steps_of(readme: &str) -> Vec<Step> {
             (true, line) => match line.strip_prefix("$ ") {
                 Some(command) => steps.push(Step { command: command.to_owned(), expected: vec![] }),
                 None => {
-                    steps.last_mut().expect("a block begins with a command").expected.push(line.to_owned())
+                    let step = steps.last_mut().expect("a block begins with a command");
+                    step.expected.push(line.to_owned());
                 }
             },
             (false, _) => {}

@@ -49,7 +49,8 @@ pub(crate) fn open(address: &str, greeting: &Greeting, timeout: Duration) -> Res
     let unreachable = |error: std::io::Error| OpenError::Unreachable(error.to_string());
     let resolved: Vec<SocketAddr> = address.to_socket_addrs().map_err(unreachable)?.collect();
     let deadline = Instant::now() + timeout;
-    let mut last = OpenError::Unreachable("the name has no address".to_owned());
+    let nothing = if resolved.is_empty() { "the name has no address" } else { "no time was left to connect" };
+    let mut last = OpenError::Unreachable(nothing.to_owned());
     for (at, socket_address) in resolved.iter().enumerate() {
         // What is left is shared out, so that one dead address does not use up the time of the others.
         let left = deadline.saturating_duration_since(Instant::now()) / (resolved.len() - at) as u32;

@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) reading: bool,
     /// When bytes came last.
     heard_at: Instant,
+    /// Since when nothing has come, although calls waited until their time was up.
+    silent_since: Option<Instant>,
     /// Why the connection is of no more use; set once.
     pub(super) dead: Option<String>,
 }
@@ -85,6 +87,7 @@ impl Connection {
                 writing: false,
                 reading: false,
                 heard_at: Instant::now(),
+                silent_since: None,
                 dead: None,
             }),
             slot_free: Condvar::new(),
@@ -229,10 +232,14 @@ impl Connection {
     ) -> CallError {
         state.queue.retain(|(queued, _)| *queued != id);
         let sent = state.slots.give_up(id);
-        let silence = now.saturating_duration_since(state.heard_at.max(called_at));
-        if sent && state.heard_at < called_at && silence >= SILENCE_MIN {
-            // A node that is gone without a word would cost every later call its whole time.
-            self.die(&mut state, format!("silent for {silence:?}"));
+        if sent && state.heard_at < called_at {
+            // A node that is gone without a word would cost every later call its whole time. Calls that are shorter
+            // than `SILENCE_MIN` add up to it.
+            let since = *state.silent_since.get_or_insert(called_at);
+            let silence = now.saturating_duration_since(since);
+            if silence >= SILENCE_MIN {
+                self.die(&mut state, format!("silent for {silence:?}"));
+            }
         }
         state.wake_for_duties();
         drop(state);
@@ -320,6 +327,7 @@ impl Connection {
             Ok((answers, heard)) => {
                 if heard {
                     state.heard_at = Instant::now();
+                    state.silent_since = None;
                 }
                 for answer in answers {
                     state.slots.deliver(answer);
@@ -477,6 +485,19 @@ mod tests {
         let silent = get(&connection, b"k", Instant::now() + SILENCE_MIN + Duration::from_millis(10));
         assert_eq!(silent, Err(CallError::TimedOut { sent: true }));
         assert!(connection.is_dead());
+    }
+
+    #[test]
+    fn short_calls_add_up_until_a_silent_node_is_taken_for_dead() {
+        let node = FakeNode::alone(|_| Reply::Silence);
+        let connection = connect(&node);
+        let begun = Instant::now();
+        while !connection.is_dead() {
+            assert!(begun.elapsed() < 5 * SILENCE_MIN, "still in use after {:?}", begun.elapsed());
+            let silent = get(&connection, b"k", Instant::now() + SILENCE_MIN / 8);
+            assert_eq!(silent, Err(CallError::TimedOut { sent: true }));
+        }
+        assert!(begun.elapsed() >= SILENCE_MIN);
     }
 
     #[test]
