@@ -35,6 +35,14 @@ pub(crate) struct TurnContext<'a> {
     pub(crate) read_buffer: &'a mut [u8],
 }
 
+/// One reading of a connection and what is answered of it.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    bounds: AnswerBounds,
+    /// When it began, just before the bytes were read.
+    begun: Instant,
+}
+
 /// How a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TurnEnd {
@@ -137,7 +145,9 @@ impl Connection {
 
     fn turn_inner(&mut self, context: &mut TurnContext<'_>) -> io::Result<TurnEnd> {
         let mut bytes_read = 0;
-        let turn_ends = Instant::now() + Duration::from_millis(TURN_MS);
+        let mut begun = Instant::now();
+        let turn_ends = begun + Duration::from_millis(TURN_MS);
+        let mut is_first_round = true;
         self.caught_up = false;
         loop {
             self.write_output(context.metrics)?;
@@ -148,13 +158,14 @@ impl Connection {
                 context.metrics.output_stalls.add(1);
                 return Ok(TurnEnd::Wait);
             }
-            if bytes_read >= READ_TURN_BYTES_MAX || (bytes_read > 0 && Instant::now() >= turn_ends) {
+            if !std::mem::take(&mut is_first_round) {
+                begun = Instant::now();
+            }
+            if bytes_read >= READ_TURN_BYTES_MAX || begun >= turn_ends {
                 return Ok(TurnEnd::Again);
             }
-            if self.answer_kept(bounds, context) {
-                if Instant::now() >= turn_ends {
-                    return Ok(TurnEnd::Again);
-                }
+            let round = Round { bounds, begun };
+            if self.answer_kept(round, context) {
                 continue;
             }
             if let Some(why) = self.closing {
@@ -164,7 +175,7 @@ impl Connection {
                 self.finish_stream(context)?;
                 return Ok(TurnEnd::Close(why));
             }
-            match self.read(bounds, context) {
+            match self.read(round, context) {
                 Ok(0) => self.begin_close("end of stream"),
                 Ok(count) => {
                     self.heard = true;
@@ -198,7 +209,7 @@ impl Connection {
     }
 
     /// Reads once, answers what is whole and keeps the rest.
-    fn read(&mut self, bounds: AnswerBounds, context: &mut TurnContext<'_>) -> io::Result<usize> {
+    fn read(&mut self, round: Round, context: &mut TurnContext<'_>) -> io::Result<usize> {
         if let Some(missing) = self.inbox.missing_bytes() {
             let length = missing.min(context.read_buffer.len());
             let count = self.stream.read(&mut context.read_buffer[..length])?;
@@ -217,37 +228,38 @@ impl Connection {
         let count = self.stream.read(&mut context.read_buffer[kept_bytes..end])?;
         context.metrics.bytes_in.add(count as u64);
         let buffer = std::mem::take(&mut context.read_buffer);
-        self.take_in(&buffer[..kept_bytes + count], bounds, context);
+        self.take_in(&buffer[..kept_bytes + count], round, context);
         context.read_buffer = buffer;
         Ok(count)
     }
 
-    fn take_in(&mut self, bytes: &[u8], bounds: AnswerBounds, context: &TurnContext<'_>) {
+    fn take_in(&mut self, bytes: &[u8], round: Round, context: &TurnContext<'_>) {
         let (passed, refused) = self.inbox.swallow(bytes);
         if let Some(passed) = refused {
             self.refuse_passed(&passed, context);
         }
         let bytes = &bytes[passed..];
-        let used = self.answer(bytes, bounds, context);
+        let used = self.answer(bytes, round, context);
         if self.closing.is_none() {
             self.inbox.keep(&bytes[used..]);
         }
     }
 
     /// Answers whole frames that were kept; `true` when there were any.
-    fn answer_kept(&mut self, bounds: AnswerBounds, context: &TurnContext<'_>) -> bool {
+    fn answer_kept(&mut self, round: Round, context: &TurnContext<'_>) -> bool {
         if self.inbox.kept().is_empty() {
             return false;
         }
         let bytes = self.inbox.take();
-        let used = self.answer(&bytes, bounds, context);
+        let used = self.answer(&bytes, round, context);
         self.inbox.put_back(bytes, used);
         used > 0
     }
 
     /// Answers the whole frames at the front of `bytes`, at least one, until a bound is reached; says how many bytes
     /// they took.
-    fn answer(&mut self, bytes: &[u8], bounds: AnswerBounds, context: &TurnContext<'_>) -> usize {
+    fn answer(&mut self, bytes: &[u8], round: Round, context: &TurnContext<'_>) -> usize {
+        let Round { bounds, mut begun } = round;
         let mut used = 0;
         loop {
             let (frames, frames_bytes, refused) = cut_batch(&bytes[used..]);
@@ -259,6 +271,7 @@ impl Connection {
                     bounds,
                     context.metrics,
                 );
+                begun = note_durations(begun, end.frames_done, context.metrics);
                 used += frames_bytes[..end.frames_done].iter().sum::<usize>();
                 for status in end.refused() {
                     self.note_refusal(status.name(), context.metrics);
@@ -275,7 +288,7 @@ impl Connection {
                 self.refuse_stream(error, header, context);
                 return bytes.len();
             }
-            if frames.len() < BATCH_REQUESTS_MAX || Instant::now() >= bounds.turn_ends {
+            if frames.len() < BATCH_REQUESTS_MAX || begun >= bounds.turn_ends {
                 return used;
             }
         }
@@ -347,6 +360,14 @@ impl Connection {
             self.output_charge.shrink_to(bytes);
         }
     }
+}
+
+/// Counts for each of a batch's requests the time since the batch began: each waits for the others. One look at the
+/// clock a batch, which is also when the next one begins.
+fn note_durations(begun: Instant, requests_count: usize, metrics: &WorkerMetrics) -> Instant {
+    let ended = Instant::now();
+    metrics.request_durations.record((ended - begun).as_nanos() as u64, requests_count as u64);
+    ended
 }
 
 fn memory_is_used_up(context: &TurnContext<'_>) -> bool {
