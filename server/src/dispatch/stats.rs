@@ -105,12 +105,14 @@ impl Dispatcher {
         push(Metric::counter("bytes_in", "received_bytes_total", help), sum(|m| &m.bytes_in));
         let help = "Bytes written to clients.";
         push(Metric::counter("bytes_out", "sent_bytes_total", help), sum(|m| &m.bytes_out));
-        let help = "Frames that were refused because they do not follow the protocol.";
+        let help = "Frames, and requests over HTTP, that do not follow their protocol.";
         push(Metric::counter("frames_refused", "frames_refused_total", help), sum(|m| &m.frames_refused));
         let help = "Times that a connection was not served because its peer does not take its answers.";
         push(Metric::counter("output_stalls", "output_stalls_total", help), sum(|m| &m.output_stalls));
         let help = "Events of connections that had gone.";
         push(Metric::counter("stale_events", "stale_events_total", help), sum(|m| &m.stale_events));
+        let help = "Requests over HTTP that were answered.";
+        push(Metric::counter("http_requests", "http_requests_total", help), sum(|m| &m.http_requests));
         let by_op = Metric::counter("requests_*", "requests_total", "Requests, by operation.");
         for (op, count) in total_by(workers.iter().map(|metrics| metrics.requests())) {
             samples.push(by_op.labelled("operation", &op.name().to_ascii_lowercase(), count));

@@ -69,6 +69,8 @@ pub struct WorkerMetrics {
     pub output_stalls: Counter,
     /// Events for a connection that had gone.
     pub stale_events: Counter,
+    /// Requests over HTTP that were answered, whatever the answer.
+    pub http_requests: Counter,
     /// How long requests of the binary protocol took.
     pub request_durations: Histogram,
 }

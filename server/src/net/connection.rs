@@ -1,4 +1,5 @@
-//! One client's connection: bytes in, frames to the dispatcher, answers out.
+//! One client's connection: bytes in, requests to the dispatcher, answers out. Which door it came through decides
+//! how requests are cut and answered; reading, writing and whose turn it is are the same for all.
 //!
 //! A turn reads until the socket has no more (or its share of the worker's time is used up), answers what is
 //! whole, and writes. It stops reading while too many answers wait: the peer that does not take its answers is
@@ -17,11 +18,13 @@ use dht_protocol::status::Status;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use super::door::Door;
 use super::inbox::Inbox;
 use crate::dispatch::{AnswerBounds, Dispatcher, Frame, Output, Session};
+use crate::http::{self, HeadError};
 use crate::limits::{
-    BATCH_REQUESTS_MAX, GATHERED_FRAME_BYTES_MIN, IDLE_BUFFER_BYTES_MAX, OUTPUT_BYTES_MAX,
-    OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT, READ_BUFFER_BYTES, READ_BYTES_MAX_AT_MEMORY_LIMIT, READ_TURN_BYTES_MAX,
+    BATCH_REQUESTS_MAX, IDLE_BUFFER_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT,
+    READ_BUFFER_BYTES, READ_BYTES_MAX_AT_MEMORY_LIMIT, READ_TURN_BYTES_MAX,
     REFUSALS_LOGGED_PER_CONNECTION_MAX, TURN_MS, WRITE_PIECES_MAX,
 };
 use crate::memory::{Charge, MemoryKind};
@@ -58,6 +61,8 @@ pub(crate) enum TurnEnd {
 pub(crate) struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
+    door: Door,
+    /// What has been agreed on at the binary door; as new at any other.
     session: Session,
     inbox: Inbox,
     output: Output,
@@ -82,6 +87,7 @@ impl Connection {
     pub(crate) fn open(
         mut stream: TcpStream,
         peer: SocketAddr,
+        door: Door,
         token: Token,
         registry: &Registry,
         dispatcher: &Dispatcher,
@@ -92,8 +98,9 @@ impl Connection {
         Ok(Connection {
             stream,
             peer,
+            door,
             session: Session::default(),
-            inbox: Inbox::new(memory),
+            inbox: Inbox::new(door, memory),
             output: Output::default(),
             output_charge: Charge::empty(memory.clone(), MemoryKind::Connections),
             closing: None,
@@ -222,7 +229,7 @@ impl Connection {
         }
         // Whole frames have been answered before; where no frame is gathered, what is kept is the start of a short one.
         let kept_bytes = self.inbox.kept().len();
-        assert!(kept_bytes < GATHERED_FRAME_BYTES_MIN, "whole frames are answered before more is read");
+        assert!(kept_bytes < self.inbox.start_bytes_max(), "whole frames are answered before more is read");
         context.read_buffer[..kept_bytes].copy_from_slice(self.inbox.kept());
         let end = context.read_buffer.len().min(kept_bytes + read_bytes_max(context));
         let count = self.stream.read(&mut context.read_buffer[kept_bytes..end])?;
@@ -256,9 +263,16 @@ impl Connection {
         used > 0
     }
 
-    /// Answers the whole frames at the front of `bytes`, at least one, until a bound is reached; says how many bytes
-    /// they took.
+    /// Answers the whole requests at the front of `bytes`, at least one, until a bound is reached; says how many
+    /// bytes they took.
     fn answer(&mut self, bytes: &[u8], round: Round, context: &TurnContext<'_>) -> usize {
+        match self.door {
+            Door::Binary => self.answer_frames(bytes, round, context),
+            Door::Http => self.answer_heads(bytes, round.bounds, context),
+        }
+    }
+
+    fn answer_frames(&mut self, bytes: &[u8], round: Round, context: &TurnContext<'_>) -> usize {
         let Round { bounds, mut begun } = round;
         let mut used = 0;
         loop {
@@ -292,6 +306,39 @@ impl Connection {
                 return used;
             }
         }
+    }
+
+    fn answer_heads(&mut self, bytes: &[u8], bounds: AnswerBounds, context: &TurnContext<'_>) -> usize {
+        let mut used = 0;
+        while self.output.bytes() < bounds.output_bytes_max {
+            match http::cut(&bytes[used..]) {
+                http::Cut::NeedMore => return used,
+                http::Cut::Head(head, head_bytes) => {
+                    used += head_bytes;
+                    context.metrics.http_requests.add(1);
+                    http::answer(&head, context.dispatcher, &mut self.output);
+                    if !head.keep_alive {
+                        self.begin_close("last request");
+                        return bytes.len();
+                    }
+                }
+                http::Cut::Refused(error) => {
+                    self.refuse_head(error, context.metrics);
+                    return bytes.len();
+                }
+            }
+            if Instant::now() >= bounds.turn_ends {
+                return used;
+            }
+        }
+        used
+    }
+
+    fn refuse_head(&mut self, error: HeadError, metrics: &WorkerMetrics) {
+        let (_, text) = error.status_and_text();
+        self.note_refusal(text, metrics);
+        http::refuse(error, &mut self.output);
+        self.begin_close(text);
     }
 
     fn refuse_stream(&mut self, error: FrameError, header: Option<Header>, context: &TurnContext<'_>) {
