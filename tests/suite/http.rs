@@ -46,6 +46,7 @@ fn every_path() {
         let answer = client.get(path);
         assert_eq!((answer.status(), answer.body.as_str()), (status, body), "{path}");
         assert_eq!(answer.field("Content-Type"), "text/plain; charset=utf-8");
+        assert!(answer.field("Date").ends_with(" GMT"), "{answer:?}");
         assert!(!answer.says_close(), "{path}");
     }
     let index = client.get("/");

@@ -1,5 +1,8 @@
 //! What each path answers.
 
+use std::time::SystemTime;
+
+use super::date::http_date;
 use super::metrics_text::metrics_text;
 use super::parse::{Head, HeadError, Method};
 use crate::dispatch::{Dispatcher, Output};
@@ -69,8 +72,11 @@ impl Answer {
     fn write(&self, connection: &str, with_body: bool, output: &mut Output) {
         let Answer { status, content_type, headers, body } = self;
         let length = body.len();
+        // A clock set to before 1970 is wrong anyway.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let date = http_date(now.as_secs());
         let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\
+            "HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\
              Cache-Control: no-store\r\n{headers}{connection}\r\n"
         );
         output.append(|out| {

@@ -11,6 +11,7 @@
 //! the status that says why, and where the end of the request is not certain the connection is closed.
 
 mod answer;
+mod date;
 mod metrics_text;
 mod parse;
 
