@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
-use crate::config::DevSettings;
+use crate::config::{DEV_HTTP_PORT_OFFSET, DevSettings};
 use crate::control::StopReason;
 use crate::process;
 
@@ -50,6 +50,8 @@ struct Node {
     /// Kept open for as long as the node shall serve.
     input: Option<ChildStdin>,
     address: String,
+    /// Where it answers HTTP.
+    http: String,
 }
 
 /// Starts the nodes, prints a table of them and what to try on `out`, and stops them all on Ctrl-C, SIGTERM, or
@@ -68,7 +70,7 @@ pub fn run(settings: DevSettings, out: &mut dyn Write) -> Result<(), LaunchError
     for node in &mut nodes.0 {
         node.tell(&members)?;
     }
-    print_welcome(&members, settings, out).map_err(LaunchError::Output)?;
+    print_welcome(&nodes.0, &members, settings, out).map_err(LaunchError::Output)?;
     loop {
         match stopped.recv_timeout(CHILD_CHECK) {
             Ok(StopReason::Signal(name)) => {
@@ -86,14 +88,17 @@ pub fn run(settings: DevSettings, out: &mut dyn Write) -> Result<(), LaunchError
 }
 
 fn start_node(settings: DevSettings, number: u16) -> Result<Node, LaunchError> {
-    let port = if settings.base_port == 0 { 0 } else { settings.base_port + number };
-    let listen = format!("127.0.0.1:{port}");
+    let local = |first: u16| if settings.base_port == 0 { 0 } else { settings.base_port + first + number };
+    let listen = format!("127.0.0.1:{}", local(0));
+    let http = format!("127.0.0.1:{}", local(DEV_HTTP_PORT_OFFSET));
     let mut command = Command::new(env::current_exe().map_err(LaunchError::Spawn)?);
-    command.args(["node", "--listen", &listen, "--members", "-"]);
+    command.args(["node", "--listen", &listen, "--http", &http, "--members", "-"]);
     command.args(["--memory-limit", &settings.memory_limit_per_node.to_string()]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     // What the environment says is for nodes that are started by hand.
-    for name in ["DHT_LISTEN", "DHT_ADVERTISE", "DHT_MEMBERS", "DHT_CONFIG", "DHT_MEMORY_LIMIT"] {
+    const NOT_FOR_CHILDREN: [&str; 6] =
+        ["DHT_LISTEN", "DHT_ADVERTISE", "DHT_HTTP", "DHT_MEMBERS", "DHT_CONFIG", "DHT_MEMORY_LIMIT"];
+    for name in NOT_FOR_CHILDREN {
         command.env_remove(name);
     }
     if env::var_os("DHT_LOG").is_none() {
@@ -102,7 +107,7 @@ fn start_node(settings: DevSettings, number: u16) -> Result<Node, LaunchError> {
     let mut child = command.spawn().map_err(LaunchError::Spawn)?;
     let (input, output) = (child.stdin.take(), child.stdout.take());
     match output.and_then(read_ready) {
-        Some(address) => Ok(Node { child, input, address }),
+        Some((address, http)) => Ok(Node { child, input, address, http }),
         None => {
             drop(input);
             // It has printed why, and ends by itself now that its input is closed.
@@ -112,11 +117,15 @@ fn start_node(settings: DevSettings, number: u16) -> Result<Node, LaunchError> {
     }
 }
 
-/// The address in the line `ready HOST:PORT`.
-fn read_ready(output: ChildStdout) -> Option<String> {
-    let mut line = String::new();
-    BufReader::new(output).read_line(&mut line).ok()?;
-    Some(line.strip_prefix("ready ")?.trim_end().to_owned())
+/// The addresses in the lines `ready HOST:PORT` and `http HOST:PORT`.
+fn read_ready(output: ChildStdout) -> Option<(String, String)> {
+    let mut output = BufReader::new(output);
+    let mut address_behind = |word: &str| {
+        let mut line = String::new();
+        output.read_line(&mut line).ok()?;
+        Some(line.strip_prefix(word)?.trim().to_owned())
+    };
+    Some((address_behind("ready ")?, address_behind("http ")?))
 }
 
 impl Node {
@@ -160,12 +169,19 @@ impl Drop for Nodes {
     }
 }
 
-fn print_welcome(members: &[String], settings: DevSettings, out: &mut dyn Write) -> io::Result<()> {
+fn print_welcome(
+    nodes: &[Node],
+    members: &[String],
+    settings: DevSettings,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let memory = settings.memory_limit_per_node.0 >> 20;
-    let width = members.iter().map(String::len).max().unwrap_or(0).max("address".len());
-    writeln!(out, "node  {:width$}  memory limit", "address")?;
-    for (number, address) in members.iter().enumerate() {
-        writeln!(out, "{number:<4}  {address:width$}  {memory} MiB")?;
+    let urls: Vec<String> = nodes.iter().map(|node| format!("http://{}", node.http)).collect();
+    let width_of = |texts: &[String]| texts.iter().map(String::len).max().unwrap_or(0).max("address".len());
+    let (width, url_width) = (width_of(members), width_of(&urls));
+    writeln!(out, "node  {:width$}  {:url_width$}  memory limit", "address", "figures")?;
+    for (number, (address, url)) in members.iter().zip(&urls).enumerate() {
+        writeln!(out, "{number:<4}  {address:width$}  {url:url_width$}  {memory} MiB")?;
     }
     let dht = dht_command(members);
     writeln!(out, "\nTry, in another terminal:\n\n  {dht} put hello world\n  {dht} get hello\n")?;

@@ -12,6 +12,7 @@
 //! ```
 //!
 //! * `net` alone knows sockets. A worker runs a request to its end itself; there is no queue on the way.
+//! * `http` turns the bytes of the HTTP door into questions to the dispatcher, and its answers into pages.
 //! * `dispatch` knows requests, and who owns a key. It takes the lock of one partition at a time.
 //! * `replication` knows which writes have been applied already.
 //! * `store` knows keys and values: hand-built tables over an arena, one pair a partition.
@@ -25,6 +26,7 @@ pub mod config;
 pub mod control;
 pub mod dispatch;
 pub mod housekeeping;
+pub mod http;
 pub mod launcher;
 pub mod limits;
 pub mod memory;

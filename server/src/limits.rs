@@ -32,6 +32,11 @@ pub const WRITE_PIECES_MAX: usize = 32;
 /// Space that a connection's buffers may keep while it is idle, and take even at the memory limit, bytes.
 pub const IDLE_BUFFER_BYTES_MAX: usize = 4 << 10;
 
+/// Head of an HTTP request, bytes.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
+/// Header fields of an HTTP request.
+pub const HTTP_HEADERS_MAX: usize = 64;
+
 /// Connections accepted but not yet taken over by their worker.
 pub const HANDOVER_QUEUE_MAX: usize = 1_024;
 /// Connections of one worker; one more is closed at once, and counted.
@@ -91,6 +96,7 @@ pub const SHUTDOWN_TIMEOUT_S_MAX: u64 = 86_400;
 pub const MEMBERS_BYTES_MAX: u64 = 1 << 20;
 
 const _: () = assert!(GATHERED_FRAME_BYTES_MIN < READ_BUFFER_BYTES);
+const _: () = assert!(HTTP_HEAD_BYTES_MAX < READ_BUFFER_BYTES);
 const _: () = assert!(READ_BYTES_MAX_AT_MEMORY_LIMIT < READ_BUFFER_BYTES);
 const _: () = assert!(SHUTDOWN_TICK_MS < SHUTDOWN_READ_MS);
 const _: () = assert!(SCAN_PAGE_BYTES_MAX <= OUTPUT_BYTES_MAX);

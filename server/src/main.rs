@@ -1,6 +1,7 @@
 //! `dhtd`: reads the settings, runs what they ask for, prints for people and picks the exit code.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -54,9 +55,10 @@ fn run_node(args: NodeArgs) -> u8 {
             Err(_) => EXIT_FAILED,
         };
     }
-    let announce_ready = |bound| {
+    let announce_ready = |bound, http: Option<SocketAddr>| {
+        let http = http.map_or(String::new(), |address| format!("http {address}\n"));
         // Nobody may be listening any more; that is no reason not to serve.
-        let _ = writeln!(io::stdout(), "ready {bound}");
+        let _ = io::stdout().write_all(format!("ready {bound}\n{http}").as_bytes());
         let _ = io::stdout().flush();
     };
     match node::run(&settings, announce_ready) {

@@ -15,7 +15,7 @@ use dht_protocol::placement::planner::{PlanError, single_node_map, static_map};
 use crate::config::{Members, NodeSettings, split_members};
 use crate::control::StopReason;
 use crate::limits::MEMBERS_BYTES_MAX;
-use crate::net::{BindError, bind};
+use crate::net::{BindError, Door, Listener, bind};
 use crate::process;
 use crate::server::{Server, ServerSettings, StartError};
 
@@ -61,22 +61,29 @@ impl NodeError {
     }
 }
 
-/// Runs a node until it is told to stop. `announce_ready` is called with the address once it is bound.
+/// Runs a node until it is told to stop. `announce_ready` is called with the addresses of the binary and of the HTTP
+/// door once they are bound.
 ///
 /// # Errors
 /// [`NodeError`].
-pub fn run(settings: &NodeSettings, announce_ready: impl FnOnce(SocketAddr)) -> Result<(), NodeError> {
+pub fn run(
+    settings: &NodeSettings,
+    announce_ready: impl FnOnce(SocketAddr, Option<SocketAddr>),
+) -> Result<(), NodeError> {
     let (stop, stopped) = bounded(1);
     process::stop_on_signals(stop.clone()).map_err(NodeError::Signals)?;
-    let listener = bind(&settings.listen).map_err(NodeError::Bind)?;
+    let listener = bind(Door::Binary, &settings.listen).map_err(NodeError::Bind)?;
+    let http = settings.http.as_ref().map(|address| bind(Door::Http, address)).transpose();
+    let http = http.map_err(NodeError::Bind)?;
     let bound = listener.address();
+    let http_bound = http.as_ref().map(Listener::address);
     let advertise = advertised_address(settings, bound)?;
     let known = match &settings.members {
         Members::Alone => Some(alone(settings, &advertise)?),
         Members::Listed(members) => Some(member_of(settings, members, &advertise)?),
         Members::FromStandardInput => None,
     };
-    announce_ready(bound);
+    announce_ready(bound, http_bound);
     let (map, node) = match known {
         Some(known) => known,
         None => match members_from_input(&stop, &stopped)? {
@@ -91,11 +98,12 @@ pub fn run(settings: &NodeSettings, announce_ready: impl FnOnce(SocketAddr)) -> 
         shutdown_timeout: settings.shutdown_timeout,
     };
     let map = Arc::new(map);
+    let listeners = [Some(listener), http].into_iter().flatten().collect();
     let server =
-        Server::start(listener, Arc::clone(&map), node, &server_settings, stop).map_err(NodeError::Start)?;
+        Server::start(listeners, Arc::clone(&map), node, &server_settings, stop).map_err(NodeError::Start)?;
     log::info!(
         "started: version={} listen={bound} advertise={advertise} node={node} nodes={} partitions={} of={} workers={} \
-         memory_limit={} cluster={}",
+         memory_limit={} cluster={} http={}",
         env!("CARGO_PKG_VERSION"),
         map.nodes().len(),
         map.partitions_of(node).count(),
@@ -103,6 +111,7 @@ pub fn run(settings: &NodeSettings, announce_ready: impl FnOnce(SocketAddr)) -> 
         settings.workers,
         settings.memory_limit,
         map.cluster_id(),
+        http_bound.map_or("off".to_owned(), |address| address.to_string()),
     );
     let reason = stopped.recv().unwrap_or(StopReason::LauncherGone);
     log::info!("stopping: reason=\"{reason}\"");

@@ -20,7 +20,7 @@ use crate::dispatch::{Dispatcher, Identity};
 use crate::housekeeping::Housekeeping;
 use crate::memory::MemoryAccount;
 use crate::metrics::WorkerMetrics;
-use crate::net::{Acceptor, Greeter, Listener, Worker, bind};
+use crate::net::{Acceptor, Door, Greeter, Listener, Worker, bind};
 
 /// What a daemon needs besides a listener and a map.
 #[derive(Clone, Copy, Debug)]
@@ -50,12 +50,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts serving what `map` gives to `node` on `listener`. Wants to end by itself are sent to `stop`.
+    /// Starts serving what `map` gives to `node` on `listeners`, each at its door. Wants to end by itself are sent to `stop`.
     ///
     /// # Errors
     /// [`StartError`].
     pub fn start(
-        listener: Listener,
+        listeners: Vec<Listener>,
         map: Arc<ClusterMap>,
         node: NodeId,
         settings: &ServerSettings,
@@ -78,7 +78,7 @@ impl Server {
         let others = || -> io::Result<(Housekeeping, Greeter, Acceptor)> {
             let housekeeping = Housekeeping::start(Arc::clone(&dispatcher))?;
             let greeter = Greeter::start(Arc::clone(&dispatcher))?;
-            let acceptor = Acceptor::start(listener, workers.iter().map(Worker::handle).collect())?;
+            let acceptor = Acceptor::start(listeners, workers.iter().map(Worker::handle).collect())?;
             Ok((housekeeping, greeter, acceptor))
         };
         match others() {
@@ -99,13 +99,13 @@ impl Server {
     /// # Errors
     /// When the address cannot be bound, or as [`Server::start`].
     pub fn start_alone(listen: &str, settings: &ServerSettings) -> Result<(Server, SocketAddr), StartError> {
-        let listener = bind(listen).map_err(|error| StartError::of("the address", &error))?;
+        let listener = bind(Door::Binary, listen).map_err(|error| StartError::of("the address", &error))?;
         let address = listener.address();
         let ring = Ring::new(PARTITIONS_DEFAULT).expect("the default is within the limits");
         let map = single_node_map(&address.to_string(), ring, HashKey::GUESSABLE)
             .map_err(|error| StartError::of("a map", &error))?;
         let (stop, _) = bounded(1);
-        let server = Server::start(listener, Arc::new(map), NodeId(0), settings, stop)?;
+        let server = Server::start(vec![listener], Arc::new(map), NodeId(0), settings, stop)?;
         Ok((server, address))
     }
 
@@ -118,6 +118,7 @@ impl Server {
     /// Stops accepting, answers what has been read, lets the answers go out (for as long as the settings say), and
     /// closes.
     pub fn stop(self) {
+        self.dispatcher.begin_stop();
         self.acceptor.stop();
         stop_workers(self.workers);
         self.housekeeping.stop();

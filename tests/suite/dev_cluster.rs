@@ -17,6 +17,7 @@ use dht_tests::requests::{get, put};
 use dht_tests::routed::RoutedClient;
 use dht_tests::wait::{PATIENCE, wait_for, wait_until};
 
+use crate::http_client::HttpClient;
 use crate::registry::Case;
 
 /// The tests of this file.
@@ -99,6 +100,14 @@ fn welcome() {
         let _ = client.call(&put(&name, b"world")).version();
         assert_eq!(client.call(&get(&name)).found().2, b"world");
     }
+    let urls: Vec<&str> =
+        shown.lines().skip(1).take(3).filter_map(|row| row.split_whitespace().nth(2)).collect();
+    for (url, address) in urls.iter().zip(&dev.addresses) {
+        let door = url.strip_prefix("http://").expect("it is a URL");
+        assert_ne!(door, address);
+        assert_eq!(HttpClient::connect(door).get("/readyz").status(), 200, "{url}");
+    }
+    assert_eq!(urls.len(), 3, "{shown}");
     assert_eq!(dev.process.stderr(), "", "nothing else is said");
 }
 

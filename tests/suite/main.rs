@@ -11,6 +11,9 @@ mod cli;
 mod client_api;
 mod client_faults;
 mod dev_cluster;
+mod http;
+mod http_client;
+mod http_metrics;
 mod import_export;
 mod lifecycle;
 mod linearizable;
@@ -40,6 +43,8 @@ fn main() -> ExitCode {
         client_api::cases,
         client_faults::cases,
         dev_cluster::cases,
+        http::cases,
+        http_metrics::cases,
         import_export::cases,
         lifecycle::cases,
         linearizable::cases,

@@ -51,6 +51,10 @@ pub struct NodeArgs {
     /// Address that others reach this node by [default: that of --listen]
     #[arg(long, env = "DHT_ADVERTISE", value_name = "HOST:PORT")]
     pub advertise: Option<String>,
+    /// Address to answer HTTP on: /metrics for Prometheus, /healthz, /readyz; port 0 takes a free one
+    /// [default: none]
+    #[arg(long, env = "DHT_HTTP", value_name = "HOST:PORT")]
+    pub http: Option<String>,
     /// All members of a static cluster, this one included; - reads the list from standard input, one line, and
     /// stops the daemon when that is closed
     #[arg(long, env = "DHT_MEMBERS", value_name = "A,B,C|-")]
@@ -86,7 +90,7 @@ pub struct DevArgs {
     /// Nodes to start
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub nodes: u16,
-    /// Port of the first node, the others follow; 0 takes free ports
+    /// Port of the first node, the others follow; their HTTP ports lie 100 above; 0 takes free ports
     #[arg(long, value_name = "PORT", default_value_t = 7400)]
     pub base_port: u16,
     /// Memory of all nodes together [default: 80 % of what the machine or its cgroup has]

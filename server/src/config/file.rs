@@ -15,6 +15,7 @@ use super::size::parse_byte_size;
 struct FileSettings {
     listen: Option<String>,
     advertise: Option<String>,
+    http: Option<String>,
     members: Option<Vec<String>>,
     workers: Option<usize>,
     partitions: Option<u32>,
@@ -38,6 +39,7 @@ pub(super) fn fill_in(args: &mut NodeArgs, path: &Path) -> Result<(), ConfigErro
     let memory_limit = file.memory_limit.map(|text| parse_byte_size(&text).map_err(&error));
     args.listen = args.listen.take().or(file.listen);
     args.advertise = args.advertise.take().or(file.advertise);
+    args.http = args.http.take().or(file.http);
     args.members = args.members.take().or(file.members.map(|list| list.join(",")));
     args.workers = args.workers.or(file.workers);
     args.partitions = args.partitions.or(file.partitions);

@@ -6,6 +6,6 @@ mod settings;
 mod size;
 
 pub use args::{Args, Command, DevArgs, NodeArgs};
-pub(crate) use settings::split_members;
 pub use settings::{ConfigError, DevSettings, Members, NodeSettings};
+pub(crate) use settings::{DEV_HTTP_PORT_OFFSET, split_members};
 pub use size::{ByteSize, parse_byte_size};

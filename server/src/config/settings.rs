@@ -15,6 +15,8 @@ use super::size::ByteSize;
 use crate::limits::{MEMORY_LIMIT_BYTES_MIN, SHUTDOWN_TIMEOUT_S_MAX, WORKERS_MAX};
 use crate::process;
 
+/// How far above a node's port `dhtd dev` puts its HTTP port; more than it has nodes.
+pub(crate) const DEV_HTTP_PORT_OFFSET: u16 = 100;
 /// Where a node listens unless told otherwise: this machine only.
 const LISTEN_DEFAULT: &str = "127.0.0.1:7400";
 /// How long answers may take to go out at the end, seconds.
@@ -38,6 +40,8 @@ pub struct NodeSettings {
     pub listen: String,
     /// Address that others reach this node by; `None`: the one bound.
     pub advertise: Option<String>,
+    /// Address to answer HTTP on, if any.
+    pub http: Option<String>,
     /// The other members.
     pub members: Members,
     /// Worker threads.
@@ -109,6 +113,7 @@ impl NodeSettings {
         if let Some(advertise) = args.advertise.as_ref().filter(|address| address.ends_with(":0")) {
             return bad(format!("--advertise {advertise}: nobody can connect to port 0; name the real port"));
         }
+        args.http.iter().try_for_each(|address| check_address("--http", address))?;
         let shutdown_timeout_s = args.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT_DEFAULT_S);
         if shutdown_timeout_s > SHUTDOWN_TIMEOUT_S_MAX {
             return bad(format!(
@@ -116,10 +121,11 @@ impl NodeSettings {
             ));
         }
         let shutdown_timeout = Duration::from_secs(shutdown_timeout_s);
-        let (advertise, hash_key) = (args.advertise, args.hash_key);
+        let (advertise, http, hash_key) = (args.advertise, args.http, args.hash_key);
         Ok(NodeSettings {
             listen,
             advertise,
+            http,
             members,
             workers,
             ring,
@@ -140,6 +146,9 @@ impl NodeSettings {
         line("listen", &quoted(&self.listen));
         if let Some(advertise) = &self.advertise {
             line("advertise", &quoted(advertise));
+        }
+        if let Some(http) = &self.http {
+            line("http", &quoted(http));
         }
         match &self.members {
             Members::Alone => {}
@@ -169,7 +178,7 @@ impl DevSettings {
         let total = args.memory_limit.map_or_else(process::default_memory_limit_bytes, |limit| limit.0);
         let memory_limit_per_node = ByteSize(total / u64::from(args.nodes));
         check_memory_limit(memory_limit_per_node)?;
-        let last = u32::from(args.base_port) + u32::from(args.nodes) - 1;
+        let last = u32::from(args.base_port) + u32::from(args.nodes) - 1 + u32::from(DEV_HTTP_PORT_OFFSET);
         if args.base_port != 0 && last > u32::from(u16::MAX) {
             return Err(ConfigError::Value(format!(
                 "--base-port {}: {} nodes need ports up to {last}, past 65535; choose a lower one",
@@ -248,6 +257,7 @@ mod tests {
         assert!(error(|args| args.memory_limit = Some(ByteSize(7))).contains("at least 1MiB"));
         assert!(error(|args| args.listen = Some("nonsense".into())).contains("HOST:PORT"));
         assert!(error(|args| args.listen = Some("host:99999".into())).contains("HOST:PORT"));
+        assert!(error(|args| args.http = Some("7500".into())).contains("--http"));
         assert!(error(|args| args.advertise = Some(":7400".into())).contains("HOST:PORT"));
         assert!(error(|args| args.advertise = Some("host:0".into())).contains("real port"));
         assert!(error(|args| args.shutdown_timeout = Some(u64::MAX)).contains("86400"));
@@ -261,6 +271,7 @@ mod tests {
         let settings = resolve(|args| {
             args.members = Some("a:1, b:2".into());
             args.advertise = Some("a:1".into());
+            args.http = Some("a:2".into());
             args.hash_key = Some(HashKey::GUESSABLE);
             args.memory_limit = Some(ByteSize(3 << 20));
             args.workers = Some(3);

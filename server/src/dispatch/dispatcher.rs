@@ -5,6 +5,7 @@
 //! key are never swapped.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -86,6 +87,8 @@ pub struct Dispatcher {
     memory: Arc<MemoryAccount>,
     workers_metrics: Vec<Arc<WorkerMetrics>>,
     stop: Sender<StopReason>,
+    /// Set once, when the daemon begins to stop.
+    is_stopping: AtomicBool,
 }
 
 /// A frame after the first pass.
@@ -137,7 +140,17 @@ impl Dispatcher {
         let dedup_bytes_max = DEDUP_BYTES_MAX.min(memory.limit_bytes() / DEDUP_MEMORY_SHARE);
         let dedup_budget = DedupBudget::new(dedup_bytes_max, Arc::clone(&memory));
         let clients = ClientTable::default();
-        Dispatcher { map, identity, partitions, clients, dedup_budget, memory, workers_metrics, stop }
+        Dispatcher {
+            map,
+            identity,
+            partitions,
+            clients,
+            dedup_budget,
+            memory,
+            workers_metrics,
+            stop,
+            is_stopping: AtomicBool::new(false),
+        }
     }
 
     /// Answers `frames`, at most `BATCH_REQUESTS_MAX` of them, until all are done or a bound is reached.
@@ -333,6 +346,17 @@ impl Dispatcher {
         guard.dedup.sweep(HOUSEKEEPING_RECORDS_MAX);
         guard.dedup.shrink(&self.dedup_budget);
         guard.store.maintain(memory_is_short).more
+    }
+
+    /// From now on the node says that it stops. It answers all the same until its connections are closed.
+    pub fn begin_stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether it has begun to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
     }
 
     /// The map in force.

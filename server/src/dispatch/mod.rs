@@ -1,5 +1,5 @@
 //! From a request to its answer: who owns the key, may the write be applied, what does the table say. No socket
-//! in here; every door (so far the binary one) brings its requests to the same [`Dispatcher`].
+//! in here; every door (the binary one, and HTTP) brings its requests to the same [`Dispatcher`].
 
 mod dispatcher;
 mod hosted;

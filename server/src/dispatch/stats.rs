@@ -1,28 +1,43 @@
-//! The node's counters, as `STATS` gives them: names in one place, each with its unit at the end where it has one.
+//! The node's figures: each is declared here once, beside where it is taken, with its names, kind and meaning.
+//! `STATS` and `/metrics` both show what [`Dispatcher::samples`] gives, so they cannot differ.
 
 use std::borrow::Cow;
 
 use super::Dispatcher;
 use crate::memory::MemoryKind;
-use crate::metrics::{Counter, WorkerMetrics};
+use crate::metrics::{Counter, HistogramTotal, Metric, Sample, WorkerMetrics};
 use crate::store::PartitionUsage;
 
-type Stat = (Cow<'static, str>, u64);
-
 impl Dispatcher {
-    /// Every counter by name. Cost: takes the lock of each partition once, for a moment.
+    /// Every figure by its name in `STATS`. Cost: as [`Dispatcher::samples`].
     #[must_use]
-    pub fn stats(&self) -> Vec<Stat> {
-        let mut stats = vec![];
-        self.add_partition_stats(&mut stats);
-        self.add_memory_stats(&mut stats);
-        self.add_worker_stats(&mut stats);
-        let uptime_ms = self.identity().started.elapsed().as_millis() as u64;
-        stats.push(("uptime_ms".into(), uptime_ms));
-        stats
+    pub fn stats(&self) -> Vec<(Cow<'static, str>, u64)> {
+        self.samples().iter().map(|sample| (sample.stat_name(), sample.value)).collect()
     }
 
-    fn add_partition_stats(&self, stats: &mut Vec<Stat>) {
+    /// Every figure as it is now; those of one metric stand together. Cost: takes the lock of each partition once,
+    /// for a moment.
+    #[must_use]
+    pub fn samples(&self) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        self.add_partition_samples(&mut samples);
+        self.add_memory_samples(&mut samples);
+        self.add_worker_samples(&mut samples);
+        let uptime_ms = self.identity().started.elapsed().as_millis() as u64;
+        let uptime = Metric::gauge("uptime_ms", "uptime_seconds", "Time since the node started.");
+        samples.push(uptime.in_milliseconds().sample(uptime_ms));
+        samples
+    }
+
+    /// How long requests took, in all workers together.
+    #[must_use]
+    pub fn request_durations(&self) -> HistogramTotal {
+        let mut total = HistogramTotal::default();
+        self.workers_metrics().iter().for_each(|metrics| total.add(&metrics.request_durations));
+        total
+    }
+
+    fn add_partition_samples(&self, samples: &mut Vec<Sample>) {
         let mut partitions = 0;
         let mut records = 0;
         let mut total = PartitionUsage::default();
@@ -35,51 +50,76 @@ impl Dispatcher {
             records += dedup_records as u64;
             add_usage(&mut total, &usage);
         }
-        let mut push = |name: &'static str, number| stats.push((name.into(), number));
-        push("partitions", partitions);
-        push("entries", total.entries);
-        push("key_bytes", total.key_bytes);
-        push("value_bytes", total.value_bytes);
-        push("table_bytes", total.table_bytes);
-        push("arena_bytes", total.arena_bytes);
-        push("arena_dead_bytes", total.dead_bytes);
-        push("large_value_bytes", total.large_bytes);
-        push("growth_steps", total.growth_steps);
-        push("compaction_steps", total.compaction_steps);
-        push("step_slots_max", total.step_slots_max);
-        push("step_bytes_max", total.step_bytes_max);
-        push("write_outcomes", records);
-        push("clients", self.clients().known_count() as u64);
+        let mut gauge = |name, help, value| samples.push(Metric::gauge(name, name, help).sample(value));
+        gauge("partitions", "Partitions served here.", partitions);
+        gauge("entries", "Entries held.", total.entries);
+        gauge("key_bytes", "Bytes of the keys held.", total.key_bytes);
+        gauge("value_bytes", "Bytes of the values held.", total.value_bytes);
+        gauge("table_bytes", "Bytes of the look-up tables.", total.table_bytes);
+        gauge("arena_bytes", "Bytes of the segments that hold entries.", total.arena_bytes);
+        gauge("arena_dead_bytes", "Bytes in segments that compaction will win back.", total.dead_bytes);
+        gauge("large_value_bytes", "Bytes of values that lie outside the segments.", total.large_bytes);
+        let mut push = |metric: Metric, value| samples.push(metric.sample(value));
+        let help = "Bounded steps by which tables grew or shrank.";
+        push(Metric::counter("growth_steps", "growth_steps_total", help), total.growth_steps);
+        let help = "Bounded steps of compaction.";
+        push(Metric::counter("compaction_steps", "compaction_steps_total", help), total.compaction_steps);
+        let help = "Most slots that one step under a lock has touched.";
+        push(Metric::gauge("step_slots_max", "step_slots_max", help), total.step_slots_max);
+        let help = "Most bytes that one step under a lock has copied.";
+        push(Metric::gauge("step_bytes_max", "step_max_bytes", help), total.step_bytes_max);
+        let help = "Outcomes of writes remembered, so that a retry is not applied twice.";
+        push(Metric::gauge("write_outcomes", "write_outcomes", help), records);
+        let help = "Clients whose writes are numbered.";
+        push(Metric::gauge("clients", "clients", help), self.clients().known_count() as u64);
     }
 
-    fn add_memory_stats(&self, stats: &mut Vec<Stat>) {
+    fn add_memory_samples(&self, samples: &mut Vec<Sample>) {
         let memory = self.memory();
-        stats.push(("memory_limit_bytes".into(), memory.limit_bytes()));
-        stats.push(("memory_used_bytes".into(), memory.used_bytes()));
+        let mut push = |metric: Metric, value| samples.push(metric.sample(value));
+        let help = "Bytes that tables, values and buffers may take.";
+        push(Metric::gauge("memory_limit_bytes", "memory_limit_bytes", help), memory.limit_bytes());
+        let help = "Bytes that they take.";
+        push(Metric::gauge("memory_used_bytes", "memory_used_bytes", help), memory.used_bytes());
+        let by_kind = Metric::gauge("memory_*_bytes", "memory_bytes", "Bytes taken, by what for.");
         for kind in MemoryKind::ALL {
-            stats.push((format!("memory_{}_bytes", kind.name()).into(), memory.used_by(kind)));
+            samples.push(by_kind.labelled("kind", kind.name(), memory.used_by(kind)));
         }
     }
 
-    fn add_worker_stats(&self, stats: &mut Vec<Stat>) {
+    fn add_worker_samples(&self, samples: &mut Vec<Sample>) {
         let workers = self.workers_metrics();
         let sum = |counter: fn(&WorkerMetrics) -> &Counter| -> u64 {
             workers.iter().map(|metrics| counter(metrics).get()).sum()
         };
-        stats.push(("workers".into(), workers.len() as u64));
-        stats.push(("connections".into(), sum(|m| &m.connections)));
-        stats.push(("connections_total".into(), sum(|m| &m.connections_total)));
-        stats.push(("connections_refused".into(), sum(|m| &m.connections_refused)));
-        stats.push(("bytes_in".into(), sum(|m| &m.bytes_in)));
-        stats.push(("bytes_out".into(), sum(|m| &m.bytes_out)));
-        stats.push(("frames_refused".into(), sum(|m| &m.frames_refused)));
-        stats.push(("output_stalls".into(), sum(|m| &m.output_stalls)));
-        stats.push(("stale_events".into(), sum(|m| &m.stale_events)));
+        let mut push = |metric: Metric, value| samples.push(metric.sample(value));
+        push(Metric::gauge("workers", "workers", "Worker threads."), workers.len() as u64);
+        let help = "Connections open, at every door.";
+        push(Metric::gauge("connections", "connections", help), sum(|m| &m.connections));
+        let help = "Connections opened.";
+        push(Metric::counter("connections_total", "connections_total", help), sum(|m| &m.connections_total));
+        let help = "Connections closed at once because there were too many.";
+        let refused = Metric::counter("connections_refused", "connections_refused_total", help);
+        push(refused, sum(|m| &m.connections_refused));
+        let help = "Bytes read from clients.";
+        push(Metric::counter("bytes_in", "received_bytes_total", help), sum(|m| &m.bytes_in));
+        let help = "Bytes written to clients.";
+        push(Metric::counter("bytes_out", "sent_bytes_total", help), sum(|m| &m.bytes_out));
+        let help = "Frames, and requests over HTTP, that do not follow their protocol.";
+        push(Metric::counter("frames_refused", "frames_refused_total", help), sum(|m| &m.frames_refused));
+        let help = "Times that a connection was not served because its peer does not take its answers.";
+        push(Metric::counter("output_stalls", "output_stalls_total", help), sum(|m| &m.output_stalls));
+        let help = "Events of connections that had gone.";
+        push(Metric::counter("stale_events", "stale_events_total", help), sum(|m| &m.stale_events));
+        let help = "Requests over HTTP that were answered.";
+        push(Metric::counter("http_requests", "http_requests_total", help), sum(|m| &m.http_requests));
+        let by_op = Metric::counter("requests_*", "requests_total", "Requests, by operation.");
         for (op, count) in total_by(workers.iter().map(|metrics| metrics.requests())) {
-            stats.push((format!("requests_{}", op.name().to_ascii_lowercase()).into(), count));
+            samples.push(by_op.labelled("operation", &op.name().to_ascii_lowercase(), count));
         }
+        let by_status = Metric::counter("answers_*", "answers_total", "Answers, by status.");
         for (status, count) in total_by(workers.iter().map(|metrics| metrics.answers())) {
-            stats.push((format!("answers_{}", status.name().to_ascii_lowercase()).into(), count));
+            samples.push(by_status.labelled("status", &status.name().to_ascii_lowercase(), count));
         }
     }
 }
@@ -110,4 +150,66 @@ fn total_by<K: Copy>(lists: impl Iterator<Item = impl Iterator<Item = (K, u64)>>
         }
     }
     total
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::dispatch::Identity;
+    use crate::memory::MemoryAccount;
+    use crate::metrics::MetricKind;
+    use dht_protocol::ids::{Cfg, Incarnation, NodeId};
+    use dht_protocol::limits::STATS_MAX;
+    use dht_protocol::placement::hash::HashKey;
+    use dht_protocol::placement::planner::single_node_map;
+    use dht_protocol::placement::ring::Ring;
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    fn samples() -> Vec<Sample> {
+        let map = single_node_map("a:1", Ring::new(16).unwrap(), HashKey::GUESSABLE).unwrap();
+        let identity = Identity {
+            node: NodeId(0),
+            incarnation: Incarnation(1),
+            cfg: Cfg::new(1),
+            started: Instant::now(),
+        };
+        let (stop, _) = crossbeam_channel::bounded(1);
+        let memory = MemoryAccount::new(1 << 20);
+        Dispatcher::new(Arc::new(map), identity, memory, vec![Arc::default()], stop).samples()
+    }
+
+    #[test]
+    fn no_two_figures_share_a_name() {
+        let samples = samples();
+        let stats: BTreeSet<_> = samples.iter().map(Sample::stat_name).collect();
+        assert_eq!(stats.len(), samples.len(), "two of one name in STATS");
+        assert!(samples.len() <= STATS_MAX);
+        let lines: BTreeSet<_> =
+            samples.iter().map(|sample| (sample.metric.name, sample.label.clone())).collect();
+        assert_eq!(lines.len(), samples.len(), "two of one name at the HTTP door");
+        let mut metrics: Vec<Metric> = samples.iter().map(|sample| sample.metric).collect();
+        metrics.dedup();
+        let names: BTreeSet<_> = metrics.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), metrics.len(), "one metric is declared twice, or its figures stand apart");
+    }
+
+    #[test]
+    fn names_follow_the_rules() {
+        for Sample { metric, label, .. } in samples() {
+            let Metric { stat, name, kind, help, is_in_milliseconds } = metric;
+            assert_eq!(name.ends_with("_total"), kind == MetricKind::Counter, "{name}");
+            let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            assert!(is_name(name) && is_name(&stat.replace('*', "")), "{name} {stat}");
+            assert_eq!(stat.contains('*'), label.is_some(), "{stat}");
+            assert!(label.is_none_or(|(name, value)| is_name(name) && is_name(&value)), "{name}");
+            assert_eq!(is_in_milliseconds, stat.ends_with("_ms"), "{stat}");
+            assert_eq!(is_in_milliseconds, name.ends_with("_seconds"), "{name}");
+            let bytes = stat.contains("bytes");
+            assert_eq!(bytes, name.trim_end_matches("_total").ends_with("_bytes"), "{name} {stat}");
+            assert!(help.ends_with('.') && !help.contains(['\n', '\\']), "{help}");
+        }
+    }
 }

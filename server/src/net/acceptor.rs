@@ -7,15 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use super::door::Door;
 use super::listener::Listener;
 use super::waker::{WAKE, Waker};
 use super::worker::WorkerHandle;
 use crate::limits::ACCEPT_RETRY_MS;
-
-const LISTENER: Token = Token(0);
 
 /// The running acceptor; [`Acceptor::stop`] ends it.
 #[derive(Debug)]
@@ -26,22 +25,23 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Starts accepting on `listener`.
+    /// Starts accepting on all of `listeners`.
     ///
     /// # Errors
     /// When the system gives no poll, or no thread.
-    pub fn start(listener: Listener, workers: Vec<WorkerHandle>) -> io::Result<Acceptor> {
-        let mut listener = listener.socket;
+    pub fn start(mut listeners: Vec<Listener>, workers: Vec<WorkerHandle>) -> io::Result<Acceptor> {
         let poll = Poll::new()?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        for (number, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(&mut listener.socket, Token(number), Interest::READABLE)?;
+        }
         let waker = Waker::new(poll.registry())?;
         let stop = Arc::new(AtomicBool::new(false));
-        let mut turn = Turn { poll, listener, workers, next: 0, stop: Arc::clone(&stop) };
+        let mut turn = Turn { poll, listeners, workers, next: 0, stop: Arc::clone(&stop) };
         let thread = thread::Builder::new().name("acceptor".into()).spawn(move || turn.run())?;
         Ok(Acceptor { stop, waker, thread })
     }
 
-    /// Stops accepting and closes the listener; returns once both have happened.
+    /// Stops accepting and closes the listeners; returns once both have happened.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
         self.waker.wake();
@@ -53,7 +53,8 @@ impl Acceptor {
 
 struct Turn {
     poll: Poll,
-    listener: TcpListener,
+    /// Each under the token of its place.
+    listeners: Vec<Listener>,
     workers: Vec<WorkerHandle>,
     /// Worker that gets the next connection.
     next: usize,
@@ -71,17 +72,22 @@ impl Turn {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => log::error!("the acceptor cannot poll: error={error}"),
             }
-            debug_assert!(events.iter().all(|event| [LISTENER, WAKE].contains(&event.token())));
-            retry = !self.accept_all();
+            let is_known = |token: Token| token == WAKE || token.0 < self.listeners.len();
+            debug_assert!(events.iter().all(|event| is_known(event.token())));
+            retry = false;
+            for number in 0..self.listeners.len() {
+                retry |= !self.accept_all(number);
+            }
         }
     }
 
-    /// Accepts until there is nothing more; `false`: the system lacks something (descriptors, memory), and there
+    /// Accepts at one listener until there is nothing more; `false`: the system lacks something (descriptors, memory), and there
     /// may be more.
-    fn accept_all(&mut self) -> bool {
+    fn accept_all(&mut self, number: usize) -> bool {
         loop {
-            match self.listener.accept() {
-                Ok((stream, peer)) => self.hand_over(stream, peer),
+            let listener = &self.listeners[number];
+            match listener.socket.accept() {
+                Ok((stream, peer)) => self.hand_over(stream, peer, listener.door),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -92,10 +98,10 @@ impl Turn {
         }
     }
 
-    fn hand_over(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn hand_over(&mut self, stream: TcpStream, peer: SocketAddr, door: Door) {
         let at = self.next % self.workers.len();
         self.next = at + 1;
-        if !self.workers[at].give(stream, peer) {
+        if !self.workers[at].give(stream, peer, door) {
             log::warn!("connection closed: peer={peer} reason=\"its worker has too many waiting\"");
         }
     }

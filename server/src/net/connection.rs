@@ -1,4 +1,5 @@
-//! One client's connection: bytes in, frames to the dispatcher, answers out.
+//! One client's connection: bytes in, requests to the dispatcher, answers out. Which door it came through decides
+//! how requests are cut and answered; reading, writing and whose turn it is are the same for all.
 //!
 //! A turn reads until the socket has no more (or its share of the worker's time is used up), answers what is
 //! whole, and writes. It stops reading while too many answers wait: the peer that does not take its answers is
@@ -17,11 +18,13 @@ use dht_protocol::status::Status;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use super::door::Door;
 use super::inbox::Inbox;
 use crate::dispatch::{AnswerBounds, Dispatcher, Frame, Output, Session};
+use crate::http::{self, HeadError};
 use crate::limits::{
-    BATCH_REQUESTS_MAX, GATHERED_FRAME_BYTES_MIN, IDLE_BUFFER_BYTES_MAX, OUTPUT_BYTES_MAX,
-    OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT, READ_BUFFER_BYTES, READ_BYTES_MAX_AT_MEMORY_LIMIT, READ_TURN_BYTES_MAX,
+    BATCH_REQUESTS_MAX, IDLE_BUFFER_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT,
+    READ_BUFFER_BYTES, READ_BYTES_MAX_AT_MEMORY_LIMIT, READ_TURN_BYTES_MAX,
     REFUSALS_LOGGED_PER_CONNECTION_MAX, TURN_MS, WRITE_PIECES_MAX,
 };
 use crate::memory::{Charge, MemoryKind};
@@ -33,6 +36,14 @@ pub(crate) struct TurnContext<'a> {
     pub(crate) metrics: &'a WorkerMetrics,
     /// Where bytes are read to; its content is of no meaning between turns.
     pub(crate) read_buffer: &'a mut [u8],
+}
+
+/// One reading of a connection and what is answered of it.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    bounds: AnswerBounds,
+    /// When it began, just before the bytes were read.
+    begun: Instant,
 }
 
 /// How a turn ended.
@@ -50,6 +61,8 @@ pub(crate) enum TurnEnd {
 pub(crate) struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
+    door: Door,
+    /// What has been agreed on at the binary door; as new at any other.
     session: Session,
     inbox: Inbox,
     output: Output,
@@ -74,6 +87,7 @@ impl Connection {
     pub(crate) fn open(
         mut stream: TcpStream,
         peer: SocketAddr,
+        door: Door,
         token: Token,
         registry: &Registry,
         dispatcher: &Dispatcher,
@@ -84,8 +98,9 @@ impl Connection {
         Ok(Connection {
             stream,
             peer,
+            door,
             session: Session::default(),
-            inbox: Inbox::new(memory),
+            inbox: Inbox::new(door, memory),
             output: Output::default(),
             output_charge: Charge::empty(memory.clone(), MemoryKind::Connections),
             closing: None,
@@ -137,7 +152,9 @@ impl Connection {
 
     fn turn_inner(&mut self, context: &mut TurnContext<'_>) -> io::Result<TurnEnd> {
         let mut bytes_read = 0;
-        let turn_ends = Instant::now() + Duration::from_millis(TURN_MS);
+        let mut begun = Instant::now();
+        let turn_ends = begun + Duration::from_millis(TURN_MS);
+        let mut is_first_round = true;
         self.caught_up = false;
         loop {
             self.write_output(context.metrics)?;
@@ -148,13 +165,14 @@ impl Connection {
                 context.metrics.output_stalls.add(1);
                 return Ok(TurnEnd::Wait);
             }
-            if bytes_read >= READ_TURN_BYTES_MAX || (bytes_read > 0 && Instant::now() >= turn_ends) {
+            if !std::mem::take(&mut is_first_round) {
+                begun = Instant::now();
+            }
+            if bytes_read >= READ_TURN_BYTES_MAX || begun >= turn_ends {
                 return Ok(TurnEnd::Again);
             }
-            if self.answer_kept(bounds, context) {
-                if Instant::now() >= turn_ends {
-                    return Ok(TurnEnd::Again);
-                }
+            let round = Round { bounds, begun };
+            if self.answer_kept(round, context) {
                 continue;
             }
             if let Some(why) = self.closing {
@@ -164,7 +182,7 @@ impl Connection {
                 self.finish_stream(context)?;
                 return Ok(TurnEnd::Close(why));
             }
-            match self.read(bounds, context) {
+            match self.read(round, context) {
                 Ok(0) => self.begin_close("end of stream"),
                 Ok(count) => {
                     self.heard = true;
@@ -198,7 +216,7 @@ impl Connection {
     }
 
     /// Reads once, answers what is whole and keeps the rest.
-    fn read(&mut self, bounds: AnswerBounds, context: &mut TurnContext<'_>) -> io::Result<usize> {
+    fn read(&mut self, round: Round, context: &mut TurnContext<'_>) -> io::Result<usize> {
         if let Some(missing) = self.inbox.missing_bytes() {
             let length = missing.min(context.read_buffer.len());
             let count = self.stream.read(&mut context.read_buffer[..length])?;
@@ -211,43 +229,51 @@ impl Connection {
         }
         // Whole frames have been answered before; where no frame is gathered, what is kept is the start of a short one.
         let kept_bytes = self.inbox.kept().len();
-        assert!(kept_bytes < GATHERED_FRAME_BYTES_MIN, "whole frames are answered before more is read");
+        assert!(kept_bytes < self.inbox.start_bytes_max(), "whole frames are answered before more is read");
         context.read_buffer[..kept_bytes].copy_from_slice(self.inbox.kept());
         let end = context.read_buffer.len().min(kept_bytes + read_bytes_max(context));
         let count = self.stream.read(&mut context.read_buffer[kept_bytes..end])?;
         context.metrics.bytes_in.add(count as u64);
         let buffer = std::mem::take(&mut context.read_buffer);
-        self.take_in(&buffer[..kept_bytes + count], bounds, context);
+        self.take_in(&buffer[..kept_bytes + count], round, context);
         context.read_buffer = buffer;
         Ok(count)
     }
 
-    fn take_in(&mut self, bytes: &[u8], bounds: AnswerBounds, context: &TurnContext<'_>) {
+    fn take_in(&mut self, bytes: &[u8], round: Round, context: &TurnContext<'_>) {
         let (passed, refused) = self.inbox.swallow(bytes);
         if let Some(passed) = refused {
             self.refuse_passed(&passed, context);
         }
         let bytes = &bytes[passed..];
-        let used = self.answer(bytes, bounds, context);
+        let used = self.answer(bytes, round, context);
         if self.closing.is_none() {
             self.inbox.keep(&bytes[used..]);
         }
     }
 
     /// Answers whole frames that were kept; `true` when there were any.
-    fn answer_kept(&mut self, bounds: AnswerBounds, context: &TurnContext<'_>) -> bool {
+    fn answer_kept(&mut self, round: Round, context: &TurnContext<'_>) -> bool {
         if self.inbox.kept().is_empty() {
             return false;
         }
         let bytes = self.inbox.take();
-        let used = self.answer(&bytes, bounds, context);
+        let used = self.answer(&bytes, round, context);
         self.inbox.put_back(bytes, used);
         used > 0
     }
 
-    /// Answers the whole frames at the front of `bytes`, at least one, until a bound is reached; says how many bytes
-    /// they took.
-    fn answer(&mut self, bytes: &[u8], bounds: AnswerBounds, context: &TurnContext<'_>) -> usize {
+    /// Answers the whole requests at the front of `bytes`, at least one, until a bound is reached; says how many
+    /// bytes they took.
+    fn answer(&mut self, bytes: &[u8], round: Round, context: &TurnContext<'_>) -> usize {
+        match self.door {
+            Door::Binary => self.answer_frames(bytes, round, context),
+            Door::Http => self.answer_heads(bytes, round.bounds, context),
+        }
+    }
+
+    fn answer_frames(&mut self, bytes: &[u8], round: Round, context: &TurnContext<'_>) -> usize {
+        let Round { bounds, mut begun } = round;
         let mut used = 0;
         loop {
             let (frames, frames_bytes, refused) = cut_batch(&bytes[used..]);
@@ -259,6 +285,7 @@ impl Connection {
                     bounds,
                     context.metrics,
                 );
+                begun = note_durations(begun, end.frames_done, context.metrics);
                 used += frames_bytes[..end.frames_done].iter().sum::<usize>();
                 for status in end.refused() {
                     self.note_refusal(status.name(), context.metrics);
@@ -275,10 +302,43 @@ impl Connection {
                 self.refuse_stream(error, header, context);
                 return bytes.len();
             }
-            if frames.len() < BATCH_REQUESTS_MAX || Instant::now() >= bounds.turn_ends {
+            if frames.len() < BATCH_REQUESTS_MAX || begun >= bounds.turn_ends {
                 return used;
             }
         }
+    }
+
+    fn answer_heads(&mut self, bytes: &[u8], bounds: AnswerBounds, context: &TurnContext<'_>) -> usize {
+        let mut used = 0;
+        while self.output.bytes() < bounds.output_bytes_max {
+            match http::cut(&bytes[used..]) {
+                http::Cut::NeedMore => return used,
+                http::Cut::Head(head, head_bytes) => {
+                    used += head_bytes;
+                    context.metrics.http_requests.add(1);
+                    http::answer(&head, context.dispatcher, &mut self.output);
+                    if !head.keep_alive {
+                        self.begin_close("last request");
+                        return bytes.len();
+                    }
+                }
+                http::Cut::Refused(error) => {
+                    self.refuse_head(error, context.metrics);
+                    return bytes.len();
+                }
+            }
+            if Instant::now() >= bounds.turn_ends {
+                return used;
+            }
+        }
+        used
+    }
+
+    fn refuse_head(&mut self, error: HeadError, metrics: &WorkerMetrics) {
+        let (_, text) = error.status_and_text();
+        self.note_refusal(text, metrics);
+        http::refuse(error, &mut self.output);
+        self.begin_close(text);
     }
 
     fn refuse_stream(&mut self, error: FrameError, header: Option<Header>, context: &TurnContext<'_>) {
@@ -347,6 +407,14 @@ impl Connection {
             self.output_charge.shrink_to(bytes);
         }
     }
+}
+
+/// Counts for each of a batch's requests the time since the batch began: each waits for the others. One look at the
+/// clock a batch, which is also when the next one begins.
+fn note_durations(begun: Instant, requests_count: usize, metrics: &WorkerMetrics) -> Instant {
+    let ended = Instant::now();
+    metrics.request_durations.record((ended - begun).as_nanos() as u64, requests_count as u64);
+    ended
 }
 
 fn memory_is_used_up(context: &TurnContext<'_>) -> bool {

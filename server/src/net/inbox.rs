@@ -4,7 +4,8 @@
 //! wait until the peer takes its answers, is kept here. A frame longer than a few kilobytes is gathered here as it
 //! arrives, so memory follows what has been sent, not what has been announced. Where the memory limit forbids
 //! even that, the rest of the frame passes by unread and its request is refused. Whole frames that wait are never
-//! given up: they are as many as one read brought, and a connection reads little once the limit is reached.
+//! given up: they are as many as one read brought, and a connection reads little once the limit is reached. At the
+//! HTTP door there are heads in place of frames, each of them short.
 
 use std::sync::Arc;
 
@@ -12,12 +13,14 @@ use dht_protocol::frame::{Cut, cut};
 use dht_protocol::header::Header;
 use dht_protocol::limits::{BODY_BYTES_MAX, HEADER_BYTES, LENGTH_FIELD_BYTES};
 
-use crate::limits::{GATHERED_FRAME_BYTES_MIN, IDLE_BUFFER_BYTES_MAX};
+use super::door::Door;
+use crate::limits::{GATHERED_FRAME_BYTES_MIN, HTTP_HEAD_BYTES_MAX, IDLE_BUFFER_BYTES_MAX};
 use crate::memory::{Charge, MemoryAccount, MemoryKind};
 
 /// Bytes not yet answered.
 #[derive(Debug)]
 pub(crate) struct Inbox {
+    door: Door,
     kept: Vec<u8>,
     /// Covers the capacity of `kept`.
     charge: Charge,
@@ -26,9 +29,9 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    pub(crate) fn new(memory: &Arc<MemoryAccount>) -> Inbox {
+    pub(crate) fn new(door: Door, memory: &Arc<MemoryAccount>) -> Inbox {
         let charge = Charge::empty(Arc::clone(memory), MemoryKind::Connections);
-        Inbox { kept: Vec::new(), charge, passing: None }
+        Inbox { door, kept: Vec::new(), charge, passing: None }
     }
 
     /// Bytes kept.
@@ -36,9 +39,21 @@ impl Inbox {
         &self.kept
     }
 
+    /// What is kept is shorter than this, bytes, where no frame is gathered and nothing whole waits.
+    pub(crate) fn start_bytes_max(&self) -> usize {
+        match self.door {
+            Door::Binary => GATHERED_FRAME_BYTES_MIN,
+            Door::Http => HTTP_HEAD_BYTES_MAX,
+        }
+    }
+
     /// Bytes that are missing from a frame that is gathered here; `None`: none is, and what is kept goes in front
     /// of the next bytes.
     pub(crate) fn missing_bytes(&self) -> Option<usize> {
+        match self.door {
+            Door::Binary => {}
+            Door::Http => return None,
+        }
         match cut(&self.kept, BODY_BYTES_MAX) {
             Cut::NeedMore { frame_bytes } if frame_bytes >= GATHERED_FRAME_BYTES_MIN => {
                 Some(frame_bytes - self.kept.len())
@@ -118,6 +133,11 @@ impl Inbox {
     /// Length and header of the frame at the front of what is kept and `bytes` behind it; `None` before all of its
     /// header is there. (Its length is within bounds: any other has ended the connection.)
     fn front(&self, bytes: &[u8]) -> Option<(usize, Header)> {
+        match self.door {
+            Door::Binary => {}
+            // A head is short, and is never let pass.
+            Door::Http => return None,
+        }
         let mut head = [0; HEADER_BYTES];
         let mut front = self.kept.iter().chain(bytes);
         for byte in &mut head {
@@ -152,7 +172,7 @@ mod tests {
     #[test]
     fn a_long_frame_is_gathered_as_it_arrives_and_its_memory_goes_back() {
         let memory = MemoryAccount::new(10 << 20);
-        let mut inbox = Inbox::new(&memory);
+        let mut inbox = Inbox::new(Door::Binary, &memory);
         let whole = frame(1 << 20);
         inbox.keep(&whole[..20]);
         assert_eq!(inbox.missing_bytes(), Some(whole.len() - 20));
@@ -171,7 +191,7 @@ mod tests {
     #[test]
     fn without_memory_a_long_frame_passes_by_and_the_next_one_is_read() {
         let memory = MemoryAccount::new(64 << 10);
-        let mut inbox = Inbox::new(&memory);
+        let mut inbox = Inbox::new(Door::Binary, &memory);
         let whole = frame(200_000);
         inbox.keep(&whole[..50_000]);
         inbox.append(&whole[50_000..70_000]);
@@ -188,7 +208,7 @@ mod tests {
     fn a_short_start_is_kept_even_at_the_limit() {
         let memory = MemoryAccount::new(1 << 20);
         memory.charge_over_limit(MemoryKind::Arena, 1 << 20);
-        let mut inbox = Inbox::new(&memory);
+        let mut inbox = Inbox::new(Door::Binary, &memory);
         let whole = frame(4_000);
         for byte in &whole[..whole.len() - 1] {
             inbox.append(&[*byte]);
@@ -199,7 +219,7 @@ mod tests {
     #[test]
     fn a_frame_whose_last_bytes_find_no_room_has_passed_by_at_once() {
         let memory = MemoryAccount::new(100_000);
-        let mut inbox = Inbox::new(&memory);
+        let mut inbox = Inbox::new(Door::Binary, &memory);
         let whole = frame(200_000);
         inbox.keep(&whole[..60_000]);
         inbox.append(&whole[60_000..]);
@@ -211,7 +231,7 @@ mod tests {
     #[test]
     fn a_gathered_frame_takes_no_more_than_itself() {
         let memory = MemoryAccount::new(10 << 20);
-        let mut inbox = Inbox::new(&memory);
+        let mut inbox = Inbox::new(Door::Binary, &memory);
         let whole = frame(1_100_000);
         inbox.keep(&whole[..20]);
         whole[20..].chunks(100_000).for_each(|piece| inbox.append(piece));
@@ -223,7 +243,7 @@ mod tests {
     fn whole_frames_that_wait_are_kept_even_at_the_limit() {
         let memory = MemoryAccount::new(1 << 20);
         memory.charge_over_limit(MemoryKind::Arena, 1 << 20);
-        let mut inbox = Inbox::new(&memory);
+        let mut inbox = Inbox::new(Door::Binary, &memory);
         let waiting = [frame(3_000), frame(3_000), frame(3_000)[..1_000].to_vec()].concat();
         inbox.keep(&waiting);
         assert_eq!(inbox.kept(), waiting);

@@ -6,11 +6,15 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use mio::net::TcpListener;
 
+use super::door::Door;
+
 /// The address cannot be listened on. Nothing has been started.
 #[derive(Debug)]
 pub enum BindError {
     /// The text is no `HOST:PORT`, or the host has no address.
     Resolve {
+        /// For which door.
+        door: Door,
         /// The address as given.
         address: String,
         /// What the resolver said.
@@ -18,11 +22,15 @@ pub enum BindError {
     },
     /// Another process listens there.
     InUse {
+        /// For which door.
+        door: Door,
         /// The address as given.
         address: String,
     },
     /// Any other failure to bind.
     Bind {
+        /// For which door.
+        door: Door,
         /// The address as given.
         address: String,
         /// What the system said.
@@ -34,6 +42,7 @@ pub enum BindError {
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: TcpListener,
+    pub(super) door: Door,
     address: SocketAddr,
 }
 
@@ -45,38 +54,39 @@ impl Listener {
     }
 }
 
-/// Listens on `address` (`HOST:PORT`; port 0: any free one).
+/// Listens for `door` on `address` (`HOST:PORT`; port 0: any free one).
 ///
 /// # Errors
 /// [`BindError`]; each says what to do.
-pub fn bind(address: &str) -> Result<Listener, BindError> {
-    let resolve_error = |error| BindError::Resolve { address: address.to_owned(), error };
+pub fn bind(door: Door, address: &str) -> Result<Listener, BindError> {
+    let resolve_error = |error| BindError::Resolve { door, address: address.to_owned(), error };
     let no_address = || resolve_error(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
     let resolved = address.to_socket_addrs().map_err(resolve_error)?.next().ok_or_else(no_address)?;
     let bind_error = |error: io::Error| {
         let address = address.to_owned();
         match error.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse { address },
-            _ => BindError::Bind { address, error },
+            io::ErrorKind::AddrInUse => BindError::InUse { door, address },
+            _ => BindError::Bind { door, address, error },
         }
     };
     let socket = TcpListener::bind(resolved).map_err(bind_error)?;
     let address = socket.local_addr().map_err(bind_error)?;
-    Ok(Listener { socket, address })
+    Ok(Listener { socket, door, address })
 }
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BindError::Resolve { address, error } => {
-                write!(f, "cannot listen on {address:?}: {error}; give --listen HOST:PORT")
+            BindError::Resolve { door, address, error } => {
+                write!(f, "cannot listen on {address:?}: {error}; give {} HOST:PORT", door.flag())
             }
-            BindError::InUse { address } => write!(
+            BindError::InUse { door, address } => write!(
                 f,
-                "cannot listen on {address}: the port is in use; stop the other process or choose another --listen"
+                "cannot listen on {address}: the port is in use; stop the other process or choose another {}",
+                door.flag()
             ),
-            BindError::Bind { address, error } => {
-                write!(f, "cannot listen on {address}: {error}; choose another --listen")
+            BindError::Bind { door, address, error } => {
+                write!(f, "cannot listen on {address}: {error}; choose another {}", door.flag())
             }
         }
     }
@@ -90,15 +100,17 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_named_with_a_remedy() {
-        let first = bind("127.0.0.1:0").unwrap();
+        let first = bind(Door::Binary, "127.0.0.1:0").unwrap();
         let taken = first.address().to_string();
-        let error = bind(&taken).unwrap_err().to_string();
-        assert!(error.contains(&taken) && error.contains("in use") && error.contains("--listen"), "{error}");
+        for (door, flag) in [(Door::Binary, "--listen"), (Door::Http, "--http")] {
+            let error = bind(door, &taken).unwrap_err().to_string();
+            assert!(error.contains(&taken) && error.contains("in use") && error.contains(flag), "{error}");
+        }
     }
 
     #[test]
     fn an_address_that_is_none_is_named() {
-        let error = bind("nonsense").unwrap_err();
+        let error = bind(Door::Binary, "nonsense").unwrap_err();
         assert!(matches!(error, BindError::Resolve { .. }), "{error}");
     }
 }

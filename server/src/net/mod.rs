@@ -4,6 +4,7 @@
 mod acceptor;
 mod connection;
 mod connection_table;
+mod door;
 mod greeter;
 mod inbox;
 mod listener;
@@ -11,6 +12,7 @@ mod waker;
 mod worker;
 
 pub use acceptor::Acceptor;
+pub use door::Door;
 pub use greeter::Greeter;
 pub use listener::{BindError, Listener, bind};
 pub use worker::{Worker, WorkerHandle};

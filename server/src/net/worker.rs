@@ -13,6 +13,7 @@ use mio::{Events, Poll, Token};
 
 use super::connection::{Connection, TurnContext, TurnEnd};
 use super::connection_table::ConnectionTable;
+use super::door::Door;
 use super::waker::{WAKE, Waker};
 use crate::dispatch::Dispatcher;
 use crate::limits::{
@@ -20,7 +21,7 @@ use crate::limits::{
 };
 use crate::metrics::WorkerMetrics;
 
-type NewConnection = (TcpStream, SocketAddr);
+type NewConnection = (TcpStream, SocketAddr, Door);
 
 /// A running worker.
 #[derive(Debug)]
@@ -39,8 +40,8 @@ pub struct WorkerHandle {
 
 impl WorkerHandle {
     /// Gives the worker a connection; `false`, and the connection is closed, when too many wait already.
-    pub(crate) fn give(&self, stream: TcpStream, peer: SocketAddr) -> bool {
-        let given = self.new_connections.try_send((stream, peer)).is_ok();
+    pub(crate) fn give(&self, stream: TcpStream, peer: SocketAddr, door: Door) -> bool {
+        let given = self.new_connections.try_send((stream, peer, door)).is_ok();
         if given {
             self.waker.wake();
         }
@@ -151,16 +152,17 @@ impl Loop {
     }
 
     fn take_over_all(&mut self) {
-        while let Ok((stream, peer)) = self.receiver.try_recv() {
-            self.take_over(stream, peer);
+        while let Ok((stream, peer, door)) = self.receiver.try_recv() {
+            self.take_over(stream, peer, door);
         }
     }
 
-    fn take_over(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn take_over(&mut self, stream: TcpStream, peer: SocketAddr, door: Door) {
         let registry = self.poll.registry();
         let dispatcher = &self.dispatcher;
-        let opened =
-            self.connections.insert_with(|token| Connection::open(stream, peer, token, registry, dispatcher));
+        let opened = self
+            .connections
+            .insert_with(|token| Connection::open(stream, peer, door, token, registry, dispatcher));
         match opened {
             None => {
                 self.metrics.connections_refused.add(1);

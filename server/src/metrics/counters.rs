@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dht_protocol::op::Op;
 use dht_protocol::status::Status;
 
+use super::histogram::Histogram;
+
 /// A number that one thread raises and any thread reads.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -67,6 +69,10 @@ pub struct WorkerMetrics {
     pub output_stalls: Counter,
     /// Events for a connection that had gone.
     pub stale_events: Counter,
+    /// Requests over HTTP that were answered, whatever the answer.
+    pub http_requests: Counter,
+    /// How long requests of the binary protocol took.
+    pub request_durations: Histogram,
 }
 
 impl WorkerMetrics {

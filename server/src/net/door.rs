@@ -1,0 +1,22 @@
+//! Which protocol is spoken at a port. All else about a connection is the same at every door: one poll loop, one
+//! table, one set of limits.
+
+/// A way in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The protocol of `PROTOCOL.md`.
+    Binary,
+    /// HTTP, for those who watch the node.
+    Http,
+}
+
+impl Door {
+    /// The flag that says where it listens.
+    #[must_use]
+    pub fn flag(self) -> &'static str {
+        match self {
+            Door::Binary => "--listen",
+            Door::Http => "--http",
+        }
+    }
+}
