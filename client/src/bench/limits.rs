@@ -2,6 +2,10 @@
 
 /// Most keys.
 pub(crate) const KEYS_MAX: u64 = 1 << 48;
+/// Most keys that a run inserts besides those of the load: days of inserts at millions a second.
+pub(crate) const INSERTS_MAX: u64 = 1 << 40;
+/// Most entries of a scan's page, as in YCSB's workload E.
+pub(crate) const SCAN_ENTRIES_MAX: u64 = 100;
 /// Most connections to one node.
 pub(crate) const CONNECTIONS_MAX: usize = 4096;
 /// Most unanswered requests of a connection: what half a request id can name.

@@ -1,6 +1,7 @@
 //! One run of workers from the first request to the last answer: the load, or the measured mix.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use dht_protocol::placement::map::ClusterMap;
 
 use crate::bench::bootstrap;
+use crate::bench::choice::{Chooser, Inserts};
 use crate::bench::keys::Keys;
 use crate::bench::link::Link;
 use crate::bench::live::{Line, Live};
@@ -15,10 +17,9 @@ use crate::bench::permutation::Permutation;
 use crate::bench::pipeline::Pipeline;
 use crate::bench::random::Random;
 use crate::bench::settings::{Distribution, Mix, Settings};
-use crate::bench::source::{Chooser, Source};
+use crate::bench::source::Source;
 use crate::bench::tally::Tally;
 use crate::bench::worker::{Common, Lane, Schedule, Worker};
-use crate::bench::zipf::Zipf;
 
 /// How often the main thread looks at a run while it shows the live line.
 const LOOK_PERIOD: Duration = Duration::from_millis(50);
@@ -45,23 +46,22 @@ pub(crate) fn load(settings: &Settings, map: &ClusterMap, stop: &AtomicBool) -> 
     run("load", settings, map, stop, sources.collect(), Duration::ZERO, None)
 }
 
-/// Runs the mixed workload.
+/// Runs a mix of operations.
 pub(crate) fn mixed(settings: &Settings, mix: &Mix, map: &ClusterMap, stop: &AtomicBool) -> Figures {
+    let inserts = Arc::new(Inserts::new(settings.keys));
     let chooser = match mix.distribution {
-        Distribution::Uniform => Chooser::Uniform { count: settings.keys },
-        Distribution::Zipfian => Chooser::Zipfian {
-            zipf: Zipf::new(settings.keys),
-            scatter: Permutation::new(settings.keys, settings.seed ^ SCATTER_SEED),
-        },
+        Distribution::Uniform => Chooser::uniform_with(&inserts),
+        Distribution::Zipfian => Chooser::zipfian(&inserts, settings.seed ^ SCATTER_SEED),
+        Distribution::Latest => Chooser::latest(&inserts, Permutation::new(settings.keys, settings.seed)),
     };
     let threads = settings.threads as u64;
-    let sources = (0..threads).map(|worker| Source::Mixed {
+    let sources = (0..threads).map(|worker| Source::Mix {
         chooser: chooser.clone(),
         random: Random::new(settings.seed, worker),
-        read_share: mix.read_share,
+        shares: settings.workload.shares(mix.read_share),
         left: mix.ops.map(|ops| ops / threads + u64::from(worker < ops % threads)),
     });
-    run("mixed", settings, map, stop, sources.collect(), mix.warm_up(), mix.measured())
+    run("running", settings, map, stop, sources.collect(), mix.warm_up(), mix.measured())
 }
 
 fn run(
@@ -74,7 +74,7 @@ fn run(
     measured: Option<Duration>,
 ) -> Figures {
     let mut sum = Tally::new();
-    let Some(keys) = Keys::new(settings.keys, settings.key_size) else {
+    let Some(keys) = Keys::new(settings.keys_most(), settings.key_size) else {
         // The settings were checked for this.
         sum.on_errors(1, || "the keys do not fit their size".to_owned());
         return Figures { tally: sum, seconds: 0.0 };
@@ -92,6 +92,7 @@ fn run(
     let common = Common {
         map,
         keys,
+        keys_count: settings.keys,
         value_bytes: settings.value_size,
         seed: settings.seed,
         schedule,
@@ -156,7 +157,7 @@ fn open_lanes(settings: &Settings, map: &ClusterMap) -> Result<Vec<Vec<Lane>>, S
             hands[at % settings.threads].push(link);
         }
         for (lanes, links) in workers.iter_mut().zip(hands) {
-            lanes.push(Lane::new(node.id, links));
+            lanes.push(Lane::new(node.id, links, map));
         }
     }
     Ok(workers)

@@ -5,7 +5,10 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use dht_protocol::cursor::Cursor;
 use dht_protocol::ids::NodeId;
+use dht_protocol::limits::SCAN_PARTITIONS_MAX;
+use dht_protocol::placement::hash::KeyHash;
 use dht_protocol::placement::map::ClusterMap;
 use dht_protocol::request::Key;
 use mio::{Events, Poll, Token};
@@ -14,8 +17,9 @@ use crate::bench::keys::Keys;
 use crate::bench::limits::{BACKLOG_OPS_MAX, EVENTS_MAX, POLL_MS_MAX, VALUE_OFFSETS};
 use crate::bench::link::Link;
 use crate::bench::live::{Live, PUBLISH_PERIOD};
+use crate::bench::pipeline::{Job, Outcome};
 use crate::bench::random::Random;
-use crate::bench::source::{Operation, Source};
+use crate::bench::source::{Kind, Operation, Source};
 use crate::bench::tally::Tally;
 
 /// Longest wait without a single answer while requests are under way.
@@ -37,12 +41,25 @@ pub(crate) struct Schedule {
 pub(crate) struct Common<'a> {
     pub(crate) map: &'a ClusterMap,
     pub(crate) keys: Keys,
+    /// Keys of the load.
+    pub(crate) keys_count: u64,
     pub(crate) value_bytes: usize,
     pub(crate) seed: u64,
     pub(crate) schedule: Schedule,
     /// Set by Ctrl-C, and by a worker that lost a connection.
     pub(crate) stop: &'a AtomicBool,
     pub(crate) live: Option<&'a Live>,
+}
+
+impl Common<'_> {
+    /// How many partitions a scan names: likely enough for its entries, without a long list for a short page. Nothing
+    /// for what is no scan.
+    fn partitions_of_scan(&self, kind: Kind) -> usize {
+        let Kind::Scan { entries } = kind else { return 0 };
+        let partitions_count = u64::from(self.map.ring().partitions_count());
+        let holding = u64::from(entries).saturating_mul(partitions_count) / self.keys_count;
+        usize::try_from(2 * holding + 2).map_or(SCAN_PARTITIONS_MAX, |count| count.min(SCAN_PARTITIONS_MAX))
+    }
 }
 
 /// The connections of one worker to one node.
@@ -53,6 +70,9 @@ pub(crate) struct Lane {
     next: usize,
     /// Operations that were drawn while no link had room.
     backlog: VecDeque<Operation>,
+    /// The node's partitions as in a frame, by rising number, twice over: a scan that comes past the last goes on
+    /// with the first.
+    partitions: Vec<[u8; 4]>,
 }
 
 /// The thread's state.
@@ -76,8 +96,18 @@ pub(crate) struct Worker<'a> {
 }
 
 impl Lane {
-    pub(crate) fn new(node: NodeId, links: Vec<Link>) -> Lane {
-        Lane { node, links, next: 0, backlog: VecDeque::new() }
+    pub(crate) fn new(node: NodeId, links: Vec<Link>, map: &ClusterMap) -> Lane {
+        let mut partitions: Vec<_> = map.partitions_of(node).map(|id| id.0.to_be_bytes()).collect();
+        partitions.extend_from_within(..);
+        Lane { node, links, next: 0, backlog: VecDeque::new(), partitions }
+    }
+
+    /// `count` of the node's partitions or all of them, from `first` on.
+    fn partitions_from(partitions: &[[u8; 4]], first: u32, count: usize) -> &[[u8; 4]] {
+        let once = partitions.len() / 2;
+        // As big-endian bytes, numbers sort as they do themselves.
+        let at = partitions[..once].partition_point(|number| *number < first.to_be_bytes());
+        &partitions[at..at + count.min(once)]
     }
 
     /// A link with room for a request, taken in turn.
@@ -197,7 +227,8 @@ impl<'a> Worker<'a> {
                 if let Some(operation) = self.lanes[at].backlog.pop_front() {
                     self.backlog_count -= 1;
                     self.common.keys.write(operation.key, &mut self.key);
-                    self.push(at, operation, now);
+                    let hash = self.hash_of_key();
+                    self.push(at, operation, hash, now);
                 }
             }
         }
@@ -209,9 +240,10 @@ impl<'a> Worker<'a> {
                 return;
             };
             self.common.keys.write(operation.key, &mut self.key);
-            let at = self.lane_of_key();
+            let hash = self.hash_of_key();
+            let at = self.lane_of(hash);
             if self.lanes[at].open_link().is_some() {
-                self.push(at, operation, now);
+                self.push(at, operation, hash, now);
             } else {
                 self.lanes[at].backlog.push_back(operation);
                 self.backlog_count += 1;
@@ -220,21 +252,32 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// The lane to the node that serves the key in `self.key`.
-    fn lane_of_key(&self) -> usize {
-        let hash = self.common.map.hash_key().hash(&self.key);
+    fn hash_of_key(&self) -> KeyHash {
+        self.common.map.hash_key().hash(&self.key)
+    }
+
+    /// The lane to the node that serves the keys of that hash.
+    fn lane_of(&self, hash: KeyHash) -> usize {
         let node = self.common.map.owners(hash).config.primary;
         // Lanes are made one a node of the map, in its order, and every primary is in it.
         self.lanes.binary_search_by_key(&node, |lane| lane.node).unwrap_or(0)
     }
 
     /// Hands the operation on the key in `self.key` to a link of that lane.
-    fn push(&mut self, lane: usize, operation: Operation, now: Instant) {
+    fn push(&mut self, lane: usize, operation: Operation, hash: KeyHash, now: Instant) {
         let offset = self.random.below(VALUE_OFFSETS as u64) as usize;
         let value = &self.pool[offset..offset + self.common.value_bytes];
-        if let (Some(link), Ok(key)) = (self.lanes[lane].open_link(), Key::new(&self.key)) {
-            link.pipeline.push(operation, key, value, now);
+        let Ok(key) = Key::new(&self.key) else { return };
+        let partitions_count = self.common.partitions_of_scan(operation.kind);
+        let lane = &mut self.lanes[lane];
+        let all = std::mem::take(&mut lane.partitions);
+        if let Some(link) = lane.open_link() {
+            let first = self.common.map.ring().partition_of(hash);
+            let partitions = Lane::partitions_from(&all, first.0, partitions_count);
+            link.pipeline
+                .push(&Job { operation, key, value, cursor: Cursor::of_hash(hash), partitions }, now);
         }
+        lane.partitions = all;
     }
 
     fn receive(&mut self, token: Token) -> Result<(), String> {
@@ -242,9 +285,12 @@ impl<'a> Worker<'a> {
         let Some(link) = self.lanes.get_mut(lane_at).and_then(|lane| lane.links.get_mut(link_at)) else {
             return Ok(());
         };
-        let (tally, mut answered) = (&mut self.tally, false);
+        let (tally, source, mut answered) = (&mut self.tally, &self.source, false);
         let outcome = link.receive(|answer| {
             answered = true;
+            if answer.operation.kind == Kind::Insert && answer.outcome == Outcome::Written {
+                source.on_inserted(answer.operation.key);
+            }
             tally.on_answer(answer);
         });
         if answered {
