@@ -20,6 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("bench::the_figures_of_a_mix_add_up", the_figures_of_a_mix_add_up),
         Case::new("bench::every_ycsb_workload_has_its_mix", ycsb_workloads),
         Case::new("bench::inserts_add_the_keys_that_they_count", inserts_add_keys),
+        Case::new("bench::a_rate_is_kept_to_and_what_cannot_be_is_told", rates),
         Case::new("bench::without_a_load_reads_miss", without_a_load_reads_miss),
         Case::new("bench::the_same_seed_draws_the_same_operations", the_same_seed),
         Case::new("bench::figures_go_to_a_file_and_the_table_to_people", figures_and_table),
@@ -159,6 +160,25 @@ fn inserts_add_keys() {
         keys_count = keys_count.max(500 + json["operations"]["insert"]["ops"].as_u64().unwrap() as usize);
         assert_eq!(client.iter().count(), keys_count, "{workload}");
     }
+}
+
+fn rates() {
+    let cluster = Cluster::start(3);
+    let json = figures(&cluster, &["--workload", "b", "--keys", "100", "--rate", "500", "--ops", "400"]);
+    let rate = &json["rate"];
+    assert_eq!((&json["ops"], &rate["backlog"], &rate["unanswered"]), (&400.into(), &0.into(), &0.into()));
+    assert_eq!((number(rate, "intended"), &rate["achieved"]), (500.0, &json["ops_per_second"]));
+    // However slow the machine is, operations do not come before their time.
+    assert!(number(rate, "achieved") < 510.0 && number(&json, "seconds") > 0.78, "{json}");
+    assert_eq!(figures(&cluster, &["--keys", "10", "--ops", "10"]).get("rate"), None);
+
+    // More than three connections of one request can do: the rest is told, and latencies rise to what they are.
+    let flood = ["--workload", "c", "--keys", "100", "--rate", "100000000", "--seconds", "0.3"];
+    let json = figures(&cluster, &flood);
+    let rate = &json["rate"];
+    let due = number(rate, "backlog") + number(rate, "unanswered") + number(&json, "ops");
+    assert!((due - 30e6).abs() <= 2.0, "each operation is in one place: {json}");
+    assert!(number(rate, "backlog") > 1e6 && number(&json["latency_us"], "p99") > 100_000.0, "{json}");
 }
 
 fn without_a_load_reads_miss() {

@@ -12,6 +12,8 @@ pub(crate) const CONNECTIONS_MAX: usize = 4096;
 pub(crate) const PIPELINE_MAX: usize = 1 << 16;
 /// Most bytes of requests that a connection's pipeline can hold.
 pub(crate) const PIPELINE_BYTES_MAX: usize = 256 << 20;
+/// Most operations a second that may be asked for; what no machine does.
+pub(crate) const RATE_MAX: f64 = 1e9;
 /// Most threads.
 pub(crate) const THREADS_MAX: usize = 256;
 /// Most operations of a worker that wait for a free place on their node's connections.

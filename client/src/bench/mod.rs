@@ -1,11 +1,11 @@
-//! `dht-bench`, the load generator: closed-loop load over raw connections, so that what is measured is the
-//! cluster and as little of a client as possible.
+//! `dht-bench`, the load generator: load over raw connections, so that what is measured is the cluster and as
+//! little of a client as possible. Closed loop (every connection full) or, under `--rate`, open.
 //!
 //! ```text
 //! settings ─ app ─ phase ─┬─ worker 0 ─┬─ link ─ pipeline (sans-io) ─▶ node a
 //!                         │            └─ link ─ pipeline           ─▶ node b
 //!                         └─ worker 1 …    each worker: its own poll, source of operations, tally
-//! source ─ choice · permutation · zipf · keys                              tally ─ report
+//! source ─ choice · permutation · zipf · keys      pace (when)             tally ─ report
 //! ```
 //!
 //! 1. A connection never has more than `--pipeline` requests unanswered, and its buffers are bounded by that.
@@ -24,6 +24,7 @@ mod keys;
 mod limits;
 mod link;
 mod live;
+mod pace;
 mod permutation;
 mod phase;
 mod pipeline;

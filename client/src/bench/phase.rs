@@ -13,6 +13,7 @@ use crate::bench::choice::{Chooser, Inserts};
 use crate::bench::keys::Keys;
 use crate::bench::link::Link;
 use crate::bench::live::{Line, Live};
+use crate::bench::pace::Pace;
 use crate::bench::permutation::Permutation;
 use crate::bench::pipeline::Pipeline;
 use crate::bench::random::Random;
@@ -35,7 +36,17 @@ pub(crate) struct Figures {
     pub(crate) seconds: f64,
 }
 
-/// Runs the load.
+/// What one run is like.
+struct Plan {
+    title: &'static str,
+    warm_up: Duration,
+    /// How long to measure; `None`: until the sources run dry.
+    measured: Option<Duration>,
+    /// Operations a second, all workers together; `None`: as many as the connections take.
+    rate: Option<f64>,
+}
+
+/// Runs the load; at a rate only where it is what is measured.
 pub(crate) fn load(settings: &Settings, map: &ClusterMap, stop: &AtomicBool) -> Figures {
     let sources = (0..settings.threads as u64).map(|next| Source::Load {
         order: Permutation::new(settings.keys, settings.seed),
@@ -43,7 +54,9 @@ pub(crate) fn load(settings: &Settings, map: &ClusterMap, stop: &AtomicBool) -> 
         stride: settings.threads as u64,
         count: settings.keys,
     });
-    run("load", settings, map, stop, sources.collect(), Duration::ZERO, None)
+    let rate = settings.rate.filter(|_| settings.mix.is_none());
+    let plan = Plan { title: "load", warm_up: Duration::ZERO, measured: None, rate };
+    run(&plan, settings, map, stop, sources.collect())
 }
 
 /// Runs a mix of operations.
@@ -61,17 +74,17 @@ pub(crate) fn mixed(settings: &Settings, mix: &Mix, map: &ClusterMap, stop: &Ato
         shares: settings.workload.shares(mix.read_share),
         left: mix.ops.map(|ops| ops / threads + u64::from(worker < ops % threads)),
     });
-    run("running", settings, map, stop, sources.collect(), mix.warm_up(), mix.measured())
+    let (warm_up, measured) = (mix.warm_up(), mix.measured());
+    let plan = Plan { title: "running", warm_up, measured, rate: settings.rate };
+    run(&plan, settings, map, stop, sources.collect())
 }
 
 fn run(
-    title: &str,
+    plan: &Plan,
     settings: &Settings,
     map: &ClusterMap,
     stop: &AtomicBool,
     sources: Vec<Source>,
-    warm_up: Duration,
-    measured: Option<Duration>,
 ) -> Figures {
     let mut sum = Tally::new();
     let Some(keys) = Keys::new(settings.keys_most(), settings.key_size) else {
@@ -87,8 +100,10 @@ fn run(
         }
     };
     let live = Live::on_terminal(settings.threads);
-    let counting_from = Instant::now() + warm_up;
-    let schedule = Schedule { counting_from, end: measured.map(|measured| counting_from + measured) };
+    let start = Instant::now();
+    let counting_from = start + plan.warm_up;
+    let end = plan.measured.map(|measured| counting_from + measured);
+    let schedule = Schedule { start, counting_from, end, rate: plan.rate };
     let common = Common {
         map,
         keys,
@@ -100,7 +115,7 @@ fn run(
         live: live.as_ref(),
     };
     let mut ended = counting_from;
-    for (tally, end) in run_workers(title, &common, lanes.into_iter().zip(sources).collect()) {
+    for (tally, end) in run_workers(plan.title, &common, lanes.into_iter().zip(sources).collect()) {
         sum.add(tally);
         ended = ended.max(end);
     }
@@ -109,12 +124,15 @@ fn run(
 
 /// A thread a worker; this one shows the live line meanwhile.
 fn run_workers(title: &str, common: &Common<'_>, workers: Vec<(Vec<Lane>, Source)>) -> Vec<(Tally, Instant)> {
+    let count = workers.len();
     thread::scope(|scope| {
         let threads: Vec<_> = workers
             .into_iter()
             .enumerate()
             .map(|(number, (lanes, source))| {
-                scope.spawn(move || match Worker::new(common, number, lanes, source) {
+                let pace =
+                    common.schedule.rate.map(|rate| Pace::new(common.schedule.start, rate, number, count));
+                scope.spawn(move || match Worker::new(common, number, lanes, source, pace) {
                     Ok(worker) => worker.run(),
                     Err(error) => {
                         let mut tally = Tally::new();

@@ -28,6 +28,9 @@ pub(crate) struct Report {
     pub(crate) first_error: Option<String>,
     /// `ops` a second.
     pub(crate) ops_per_second: f64,
+    /// Under `--rate`, how it was kept to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<RateFigures>,
     /// Reads that found their key, and scans that found an entry.
     pub(crate) hits: u64,
     /// Reads and scans that found none.
@@ -38,6 +41,19 @@ pub(crate) struct Report {
     pub(crate) latency_us: Latency,
     /// The same by kind of operation.
     pub(crate) operations: Operations,
+}
+
+/// What was asked for under `--rate`, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct RateFigures {
+    /// Operations a second that were asked for.
+    pub(crate) intended: f64,
+    /// Operations a second that were answered.
+    pub(crate) achieved: f64,
+    /// Operations that were due and not even sent at the end.
+    pub(crate) backlog: u64,
+    /// Operations that were sent and not answered at the end.
+    pub(crate) unanswered: u64,
 }
 
 /// Figures by kind of operation; together they make up `ops`.
@@ -75,6 +91,12 @@ impl Report {
         let Figures { tally, seconds } = figures;
         let operations = Operations::of(&tally);
         let ops_per_second = if seconds > 0.0 { tally.ops_count as f64 / seconds } else { 0.0 };
+        let rate = settings.rate.map(|intended| RateFigures {
+            intended,
+            achieved: ops_per_second,
+            backlog: tally.backlog_count,
+            unanswered: tally.unanswered_count,
+        });
         Report {
             settings,
             nodes,
@@ -84,6 +106,7 @@ impl Report {
             errors: tally.errors_count,
             first_error: tally.first_error,
             ops_per_second,
+            rate,
             hits: tally.hits_count,
             misses: tally.misses_count,
             writes: tally.writes_count,
@@ -107,6 +130,11 @@ impl Report {
         line("seconds", format!("{:.3}", self.seconds));
         line("ops", grouped(self.ops));
         line("ops/s", grouped(self.ops_per_second.round() as u64));
+        if let Some(rate) = &self.rate {
+            line("  intended", grouped(rate.intended.round() as u64));
+            line("  backlog", grouped(rate.backlog));
+            line("  unanswered", grouped(rate.unanswered));
+        }
         line("errors", grouped(self.errors));
         line("hits", grouped(self.hits));
         line("misses", grouped(self.misses));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::keys::Keys;
 use crate::bench::limits::{
-    CONNECTIONS_MAX, INSERTS_MAX, KEYS_MAX, PIPELINE_BYTES_MAX, PIPELINE_MAX, THREADS_MAX,
+    CONNECTIONS_MAX, INSERTS_MAX, KEYS_MAX, PIPELINE_BYTES_MAX, PIPELINE_MAX, RATE_MAX, THREADS_MAX,
 };
 use crate::bench::source::Shares;
 
@@ -20,6 +20,7 @@ Examples:
   dht-bench run --keys 1000000 --seconds 30 --distribution zipfian --json result.json
   dht-bench run --servers db1:7400 --no-load --keys 1000000 --ops 5000000 --read-share 0.5
   dht-bench run --workload a --keys 1000000 --seconds 30
+  dht-bench run --workload b --rate 20000 --seconds 30 --warm-up 5
 
 Workloads a to f are the core workloads of YCSB (Cooper et al., SoCC 2010):
   a  50 % reads, 50 % updates             zipfian
@@ -32,8 +33,11 @@ Workloads a to f are the core workloads of YCSB (Cooper et al., SoCC 2010):
                                           whose latency spans both
 A read that finds no key is a miss, as is a scan of no entry; neither is an error.
 
-Every connection keeps --pipeline requests unanswered (closed loop); a latency runs from the
-moment that a request is handed to its connection to the moment that its answer is read.
+Every connection keeps --pipeline requests unanswered (closed loop); a latency, in microseconds,
+runs from the moment that a request is handed to its connection to the moment that its answer
+is read. With --rate (open loop) it runs from the moment that the operation was due, so that a
+daemon that is too slow shows in latencies; what was due and not sent at the end is the backlog.
+Threads then look for answers without sleeping when operations are due within a millisecond.
 Settings come from flags, then the environment (DHT_SERVERS, DHT_BENCH_KEYS, …), then the TOML
 file that --config or DHT_CONFIG names, then the defaults. Ctrl-C ends the run with the figures
 so far.
@@ -173,6 +177,10 @@ pub(crate) struct Given {
     /// How many operations are measured after the load, instead of how long.
     #[arg(long, env = "DHT_BENCH_OPS", value_name = "N")]
     ops: Option<u64>,
+    /// Operations a second in all (open loop): each has its time on a fixed schedule and its latency counts from
+    /// then, however busy its connection is. [default: as many as the connections take]
+    #[arg(long, env = "DHT_BENCH_RATE", value_name = "R")]
+    rate: Option<f64>,
     /// How keys are chosen. [default: that of the workload; uniform for mixed]
     #[arg(long, env = "DHT_BENCH_DISTRIBUTION", value_enum)]
     distribution: Option<Distribution>,
@@ -204,6 +212,8 @@ pub(crate) struct Settings {
     pub(crate) pipeline: usize,
     pub(crate) threads: usize,
     pub(crate) seed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) json: Option<String>,
     /// What `load` does not have.
@@ -273,6 +283,7 @@ impl Settings {
             pipeline: given.pipeline.or(file.pipeline).unwrap_or(16),
             threads: given.threads.or(file.threads).unwrap_or(cores.min(connections)),
             seed: given.seed.or(file.seed).unwrap_or(1),
+            rate: given.rate.or(file.rate),
             json: given.json.or(file.json),
             mix,
         };
@@ -292,6 +303,9 @@ impl Settings {
         within("--connections", self.connections, 1, CONNECTIONS_MAX)?;
         within("--pipeline", self.pipeline, 1, PIPELINE_MAX)?;
         within("--threads", self.threads, 1, THREADS_MAX)?;
+        if let Some(rate) = self.rate {
+            within("--rate", rate, 0.001, RATE_MAX)?;
+        }
         if self.threads > self.connections {
             return Err(format!(
                 "{} threads cannot share {} connections: raise --connections or lower --threads",
@@ -400,7 +414,9 @@ mod tests {
 
     #[test]
     fn what_is_printed_reads_back() {
-        for line in ["", "--ops 5 --json - --no-load", "--workload load --keys 3", "--workload d"] {
+        for line in
+            ["", "--ops 5 --json - --no-load", "--workload load --keys 3", "--workload d --rate 1000.5"]
+        {
             let settings = resolve(line).unwrap();
             let text = toml::to_string(&settings).unwrap();
             let file = toml::from_str(&text).unwrap_or_else(|error| panic!("{text}\n{error}"));
@@ -443,6 +459,8 @@ mod tests {
             ("--read-share 1.1", "from 0 to 1"),
             ("--read-share NaN", "from 0 to 1"),
             ("--keys 0", "--keys is 0"),
+            ("--rate 0", "--rate is 0"),
+            ("--rate NaN", "--rate is NaN"),
             ("--value-size 16777216 --pipeline 100", "lower --pipeline"),
         ] {
             let error = resolve(line).unwrap_err();

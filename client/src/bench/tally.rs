@@ -38,6 +38,10 @@ pub(crate) struct Tally {
     pub(crate) misses_count: u64,
     /// Writes that were done; a read-modify-write is one.
     pub(crate) writes_count: u64,
+    /// Under a rate, operations that were due and not even sent when the run ended.
+    pub(crate) backlog_count: u64,
+    /// Under a rate, operations that were sent and not answered when the run ended.
+    pub(crate) unanswered_count: u64,
     /// The first thing that went wrong.
     pub(crate) first_error: Option<String>,
     /// Nanoseconds of every request in `ops_count`.
@@ -54,6 +58,8 @@ impl Tally {
             hits_count: 0,
             misses_count: 0,
             writes_count: 0,
+            backlog_count: 0,
+            unanswered_count: 0,
             first_error: None,
             latency_ns: new_histogram(),
             kinds_latency_ns: [const { None }; KINDS],
@@ -93,6 +99,8 @@ impl Tally {
         self.hits_count += other.hits_count;
         self.misses_count += other.misses_count;
         self.writes_count += other.writes_count;
+        self.backlog_count += other.backlog_count;
+        self.unanswered_count += other.unanswered_count;
         self.first_error = self.first_error.take().or(other.first_error);
         // Histograms of one range always add up.
         let _ = self.latency_ns.add(&other.latency_ns);
