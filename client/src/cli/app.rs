@@ -11,7 +11,7 @@ use crate::Client;
 use crate::cli::args::{Args, Command};
 use crate::cli::failure::Failure;
 use crate::cli::settings::{Given, Settings, one_line, read_config_file};
-use crate::cli::{cluster, commands, export, import};
+use crate::cli::{cluster, commands, export, import, watch};
 
 const PROGRAM: &str = "dht";
 
@@ -102,7 +102,8 @@ fn run_command(command: Command, settings: &Settings) -> Result<(), Failure> {
             export::run(&connect()?, &plan)
         }
         Command::Map => cluster::map(&connect()?),
-        Command::Stats => cluster::stats(&connect()?),
+        Command::Stats { watch: None, .. } => cluster::stats(&connect()?),
+        Command::Stats { watch: Some(period), count } => watch::watch(&connect()?, period.0, count),
         Command::Ping => cluster::ping(&connect()?),
     }
 }

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use dht_protocol::value::ValueType;
 
 use crate::cli::format::Format;
-use crate::cli::settings::Given;
+use crate::cli::settings::{Given, Span};
 
 // Lines of at most 95 characters: help is broken at 100 where there is no terminal.
 const EXAMPLES: &str = "\
@@ -182,8 +182,28 @@ pub(crate) enum Command {
     Map,
 
     /// Prints counters, name and number: totals of the cluster, then node.HOST:PORT.NAME for every node.
-    #[command(after_help = "A total is the sum over the nodes; of names that end in _max, the greatest.")]
-    Stats,
+    #[command(after_help = "\
+A total is the sum over the nodes; of names that end in _max, the greatest. Names that end in
+_bytes count bytes, in _ms milliseconds.
+
+With --watch, a counter that only rises is followed by its rate since the round before, as in
+\"requests_get 5000 312.5/s\". A terminal is cleared between rounds; anywhere else an empty line
+ends each. Ctrl-C ends it with exit code 0.
+
+Examples:
+  dht stats
+  dht stats --watch                 every second
+  dht stats --watch 5 --count 12    for a minute
+
+Exits with 1 if a node did not answer (with --watch, in the last round).")]
+    Stats {
+        /// Repeats, every so many seconds.
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1")]
+        watch: Option<Span>,
+        /// Ends after so many rounds.
+        #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+    },
 
     /// Asks every node for a sign of life and prints how long it took.
     #[command(after_help = "Exits with 1 if a node did not answer.")]

@@ -4,6 +4,7 @@
 //! ```text
 //! args ─ settings ─ app ─┬─ commands   get put del incr cas scan      ─ output (pure)
 //!                        ├─ cluster    map stats ping                 ─ output
+//!                        ├─ watch      stats --watch                  ─ output
 //!                        └─ import, export                            ─ format (pure)
 //! ```
 
@@ -17,6 +18,7 @@ mod format;
 mod import;
 mod output;
 mod settings;
+mod watch;
 
 pub use app::run;
 pub(crate) use app::{exit_code_of, parse, start_log};
