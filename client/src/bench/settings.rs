@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use dht_protocol::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,17 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
+    /// Prints a script that teaches a shell to complete this program's arguments.
+    #[command(after_help = "\
+Examples:
+  source <(dht-bench completions bash)                              in this shell, or in ~/.bashrc
+  dht-bench completions zsh > ~/.zfunc/_dht-bench                   a folder of zsh's fpath
+  dht-bench completions fish > ~/.config/fish/completions/dht-bench.fish")]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+
     /// Runs one workload.
     #[command(after_help = EXAMPLES)]
     Run {
@@ -387,6 +399,7 @@ mod tests {
         let words = ["dht-bench", "run"].into_iter().chain(line.split_ascii_whitespace());
         match BenchArgs::try_parse_from(words).unwrap().command {
             BenchCommand::Run { given, .. } => *given,
+            other @ BenchCommand::Completions { .. } => panic!("{other:?}"),
         }
     }
 

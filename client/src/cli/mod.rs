@@ -21,6 +21,6 @@ mod settings;
 mod watch;
 
 pub use app::run;
-pub(crate) use app::{exit_code_of, parse, start_log};
+pub(crate) use app::{exit_code_of, parse, print_completions, start_log};
 pub(crate) use failure::Failure;
 pub(crate) use settings::read_config_file;
