@@ -23,7 +23,8 @@ pub(crate) struct Inserts {
     /// Inserts from the first on that are done without a gap. Written under the lock of `window`; a reader may
     /// see it a moment late.
     done: AtomicU64,
-    /// For the inserts from `done` on: whether they are done. As long as there are inserts under way.
+    /// For the inserts from `done` on: whether they are answered. No longer than what all connections hold, for
+    /// every answer, a refusal too, is told.
     window: Mutex<VecDeque<bool>>,
 }
 
@@ -128,7 +129,7 @@ impl Chooser {
         self.inserts.take()
     }
 
-    /// An insert is done.
+    /// An insert is answered.
     pub(crate) fn on_inserted(&self, key: u64) {
         self.inserts.on_done(key);
     }

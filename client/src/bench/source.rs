@@ -114,7 +114,7 @@ impl Source {
         }
     }
 
-    /// An insert is done: its key may be chosen from now on.
+    /// An insert is answered: its key may be chosen from now on. (One that was refused is then a miss.)
     pub(crate) fn on_inserted(&self, key: u64) {
         match self {
             Source::Load { .. } => {}
