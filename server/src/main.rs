@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 use dht_server::config::{Args, Command, DevArgs, DevSettings, NodeArgs, NodeSettings};
 use dht_server::{launcher, node};
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         None => run_node(args.node),
         Some(Command::Node(node)) => run_node(node),
         Some(Command::Dev(dev)) => run_dev(&dev),
+        Some(Command::Completions { shell }) => print_completions(shell),
     })
 }
 
@@ -76,6 +78,17 @@ fn run_dev(args: &DevArgs) -> u8 {
     match launcher::run(settings, &mut io::stdout()) {
         Ok(()) => EXIT_OK,
         Err(error) => complain(EXIT_FAILED, &error),
+    }
+}
+
+fn print_completions(shell: Shell) -> u8 {
+    // Into memory first: the generator panics where it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "dhtd", &mut script);
+    match io::stdout().write_all(&script) {
+        Ok(()) => EXIT_OK,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => EXIT_OK,
+        Err(_) => EXIT_FAILED,
     }
 }
 

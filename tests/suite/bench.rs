@@ -18,6 +18,9 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("bench::load_inserts_every_key_once", load_inserts_every_key_once),
         Case::new("bench::the_figures_of_a_mix_add_up", the_figures_of_a_mix_add_up),
+        Case::new("bench::every_ycsb_workload_has_its_mix", ycsb_workloads),
+        Case::new("bench::inserts_add_the_keys_that_they_count", inserts_add_keys),
+        Case::new("bench::a_rate_is_kept_to_and_what_cannot_be_is_told", rates),
         Case::new("bench::without_a_load_reads_miss", without_a_load_reads_miss),
         Case::new("bench::the_same_seed_draws_the_same_operations", the_same_seed),
         Case::new("bench::figures_go_to_a_file_and_the_table_to_people", figures_and_table),
@@ -45,11 +48,16 @@ fn figures(cluster: &Cluster, arguments: &[&str]) -> Value {
     assert!(seconds > 0.0 && (rate - ops / seconds).abs() <= rate / 1e6, "{json}");
     let outcomes: f64 = ["hits", "misses", "writes"].map(|name| number(&json, name)).iter().sum();
     assert!((outcomes - ops).abs() < f64::EPSILON, "{json}");
+    let by_kind: f64 = KINDS.map(|kind| number(&json["operations"][kind], "ops")).iter().sum();
+    assert!((by_kind - ops).abs() < f64::EPSILON, "{json}");
     let latency = &json["latency_us"];
     let rising = ["p50", "p90", "p99", "p999", "max"].map(|name| number(latency, name));
     assert!(rising.is_sorted() && rising[0] > 0.0 && number(latency, "mean") <= rising[4], "{latency}");
     json
 }
+
+/// The kinds of operations in a report.
+const KINDS: [&str; 5] = ["read", "update", "insert", "scan", "read_modify_write"];
 
 fn number(json: &Value, name: &str) -> f64 {
     json[name].as_f64().unwrap_or_else(|| panic!("no number {name} in {json}"))
@@ -105,6 +113,72 @@ fn the_figures_of_a_mix_add_up() {
     }
     let client = Client::connect(&cluster.servers()).unwrap();
     assert_eq!(client.iter().count(), 500, "overwrites add no key");
+}
+
+fn ycsb_workloads() {
+    let cluster = Cluster::start(3);
+    // Shares of the kinds, in percent.
+    for (workload, distribution, shares) in [
+        ("a", "zipfian", [50, 50, 0, 0, 0]),
+        ("b", "zipfian", [95, 5, 0, 0, 0]),
+        ("c", "zipfian", [100, 0, 0, 0, 0]),
+        ("d", "latest", [95, 0, 5, 0, 0]),
+        ("e", "zipfian", [0, 0, 5, 95, 0]),
+        ("f", "zipfian", [50, 0, 0, 0, 50]),
+    ] {
+        let json = figures(&cluster, &["--workload", workload, "--keys", "1000", "--ops", "4000"]);
+        assert_eq!((&json["ops"], &json["misses"]), (&4_000.into(), &0.into()), "{workload}: all is there");
+        assert_eq!(
+            (&json["settings"]["workload"], &json["settings"]["distribution"]),
+            (&workload.into(), &distribution.into())
+        );
+        for (kind, share) in KINDS.into_iter().zip(shares) {
+            let of_kind = &json["operations"][kind];
+            let (ops, wanted) = (number(of_kind, "ops"), f64::from(share * 40));
+            assert!(
+                (ops - wanted).abs() < 160.0 && (wanted > 0.0) == (ops > 0.0),
+                "{workload} {kind}: {ops}"
+            );
+            assert_eq!(number(&of_kind["latency_us"], "p50") > 0.0, ops > 0.0, "{workload} {kind}");
+        }
+    }
+    let json =
+        figures(&cluster, &["--workload", "a", "--distribution", "latest", "--keys", "100", "--ops", "500"]);
+    assert_eq!((&json["settings"]["distribution"], &json["misses"]), (&"latest".into(), &0.into()));
+}
+
+fn inserts_add_keys() {
+    let cluster = Cluster::start(3);
+    let client = Client::connect(&cluster.servers()).unwrap();
+    let mut keys_count = 500;
+    for (workload, distribution) in [("d", "latest"), ("e", "uniform")] {
+        let json = figures(
+            &cluster,
+            &["--workload", workload, "--distribution", distribution, "--keys", "500", "--ops", "3000"],
+        );
+        // The second run inserts the same keys as the first, and perhaps more.
+        keys_count = keys_count.max(500 + json["operations"]["insert"]["ops"].as_u64().unwrap() as usize);
+        assert_eq!(client.iter().count(), keys_count, "{workload}");
+    }
+}
+
+fn rates() {
+    let cluster = Cluster::start(3);
+    let json = figures(&cluster, &["--workload", "b", "--keys", "100", "--rate", "500", "--ops", "400"]);
+    let rate = &json["rate"];
+    assert_eq!((&json["ops"], &rate["backlog"], &rate["unanswered"]), (&400.into(), &0.into(), &0.into()));
+    assert_eq!((number(rate, "intended"), &rate["achieved"]), (500.0, &json["ops_per_second"]));
+    // However slow the machine is, operations do not come before their time.
+    assert!(number(rate, "achieved") < 510.0 && number(&json, "seconds") > 0.78, "{json}");
+    assert_eq!(figures(&cluster, &["--keys", "10", "--ops", "10"]).get("rate"), None);
+
+    // More than three connections of one request can do: the rest is told, and latencies rise to what they are.
+    let flood = ["--workload", "c", "--keys", "100", "--rate", "100000000", "--seconds", "0.3"];
+    let json = figures(&cluster, &flood);
+    let rate = &json["rate"];
+    let due = number(rate, "backlog") + number(rate, "unanswered") + number(&json, "ops");
+    assert!((due - 30e6).abs() <= 2.0, "each operation is in one place: {json}");
+    assert!(number(rate, "backlog") > 1e6 && number(&json["latency_us"], "p99") > 100_000.0, "{json}");
 }
 
 fn without_a_load_reads_miss() {
@@ -185,6 +259,7 @@ fn failures() {
         (["--key-size", "0"], "--key-size"),
         (["--read-share", "1.5"], "--read-share"),
         (["--workload", "q"], "'q'"),
+        (["--distribution", "normal"], "'normal'"),
         (["--threads", "9"], "--connections"),
         (["--seconds", "soon"], "soon"),
     ] {

@@ -13,7 +13,7 @@ use signal_hook::flag;
 use crate::bench::report::Report;
 use crate::bench::settings::{BenchArgs, BenchCommand, Given, Settings};
 use crate::bench::{bootstrap, phase};
-use crate::cli::{Failure, exit_code_of, parse, read_config_file, start_log};
+use crate::cli::{Failure, exit_code_of, parse, print_completions, read_config_file, start_log};
 
 const PROGRAM: &str = "dht-bench";
 
@@ -24,7 +24,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(args: BenchArgs) -> Result<(), Failure> {
-    let BenchCommand::Run { given, config, print_config } = args.command;
+    let (given, config, print_config) = match args.command {
+        BenchCommand::Completions { shell } => return print_completions::<BenchArgs>(PROGRAM, shell),
+        BenchCommand::Run { given, config, print_config } => (given, config, print_config),
+    };
     let file = config.as_deref().map_or_else(|| Ok(Given::default()), read_config_file)?;
     let settings = Settings::resolve(*given, file).map_err(Failure::Usage)?;
     if print_config {

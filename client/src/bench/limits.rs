@@ -2,12 +2,18 @@
 
 /// Most keys.
 pub(crate) const KEYS_MAX: u64 = 1 << 48;
+/// Most keys that a run inserts besides those of the load: days of inserts at millions a second.
+pub(crate) const INSERTS_MAX: u64 = 1 << 40;
+/// Most entries of a scan's page, as in YCSB's workload E.
+pub(crate) const SCAN_ENTRIES_MAX: u64 = 100;
 /// Most connections to one node.
 pub(crate) const CONNECTIONS_MAX: usize = 4096;
 /// Most unanswered requests of a connection: what half a request id can name.
 pub(crate) const PIPELINE_MAX: usize = 1 << 16;
 /// Most bytes of requests that a connection's pipeline can hold.
 pub(crate) const PIPELINE_BYTES_MAX: usize = 256 << 20;
+/// Most operations a second that may be asked for; what no machine does.
+pub(crate) const RATE_MAX: f64 = 1e9;
 /// Most threads.
 pub(crate) const THREADS_MAX: usize = 256;
 /// Most operations of a worker that wait for a free place on their node's connections.

@@ -1,6 +1,7 @@
 //! One run of workers from the first request to the last answer: the load, or the measured mix.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,17 +9,18 @@ use std::time::{Duration, Instant};
 use dht_protocol::placement::map::ClusterMap;
 
 use crate::bench::bootstrap;
+use crate::bench::choice::{Chooser, Inserts};
 use crate::bench::keys::Keys;
 use crate::bench::link::Link;
 use crate::bench::live::{Line, Live};
+use crate::bench::pace::Pace;
 use crate::bench::permutation::Permutation;
 use crate::bench::pipeline::Pipeline;
 use crate::bench::random::Random;
 use crate::bench::settings::{Distribution, Mix, Settings};
-use crate::bench::source::{Chooser, Source};
+use crate::bench::source::Source;
 use crate::bench::tally::Tally;
 use crate::bench::worker::{Common, Lane, Schedule, Worker};
-use crate::bench::zipf::Zipf;
 
 /// How often the main thread looks at a run while it shows the live line.
 const LOOK_PERIOD: Duration = Duration::from_millis(50);
@@ -34,7 +36,17 @@ pub(crate) struct Figures {
     pub(crate) seconds: f64,
 }
 
-/// Runs the load.
+/// What one run is like.
+struct Plan {
+    title: &'static str,
+    warm_up: Duration,
+    /// How long to measure; `None`: until the sources run dry.
+    measured: Option<Duration>,
+    /// Operations a second, all workers together; `None`: as many as the connections take.
+    rate: Option<f64>,
+}
+
+/// Runs the load; at a rate only where it is what is measured.
 pub(crate) fn load(settings: &Settings, map: &ClusterMap, stop: &AtomicBool) -> Figures {
     let sources = (0..settings.threads as u64).map(|next| Source::Load {
         order: Permutation::new(settings.keys, settings.seed),
@@ -42,39 +54,40 @@ pub(crate) fn load(settings: &Settings, map: &ClusterMap, stop: &AtomicBool) -> 
         stride: settings.threads as u64,
         count: settings.keys,
     });
-    run("load", settings, map, stop, sources.collect(), Duration::ZERO, None)
+    let rate = settings.rate.filter(|_| settings.mix.is_none());
+    let plan = Plan { title: "load", warm_up: Duration::ZERO, measured: None, rate };
+    run(&plan, settings, map, stop, sources.collect())
 }
 
-/// Runs the mixed workload.
+/// Runs a mix of operations.
 pub(crate) fn mixed(settings: &Settings, mix: &Mix, map: &ClusterMap, stop: &AtomicBool) -> Figures {
+    let inserts = Arc::new(Inserts::new(settings.keys));
     let chooser = match mix.distribution {
-        Distribution::Uniform => Chooser::Uniform { count: settings.keys },
-        Distribution::Zipfian => Chooser::Zipfian {
-            zipf: Zipf::new(settings.keys),
-            scatter: Permutation::new(settings.keys, settings.seed ^ SCATTER_SEED),
-        },
+        Distribution::Uniform => Chooser::uniform_with(&inserts),
+        Distribution::Zipfian => Chooser::zipfian(&inserts, settings.seed ^ SCATTER_SEED),
+        Distribution::Latest => Chooser::latest(&inserts, Permutation::new(settings.keys, settings.seed)),
     };
     let threads = settings.threads as u64;
-    let sources = (0..threads).map(|worker| Source::Mixed {
+    let sources = (0..threads).map(|worker| Source::Mix {
         chooser: chooser.clone(),
         random: Random::new(settings.seed, worker),
-        read_share: mix.read_share,
+        shares: settings.workload.shares(mix.read_share),
         left: mix.ops.map(|ops| ops / threads + u64::from(worker < ops % threads)),
     });
-    run("mixed", settings, map, stop, sources.collect(), mix.warm_up(), mix.measured())
+    let (warm_up, measured) = (mix.warm_up(), mix.measured());
+    let plan = Plan { title: "running", warm_up, measured, rate: settings.rate };
+    run(&plan, settings, map, stop, sources.collect())
 }
 
 fn run(
-    title: &str,
+    plan: &Plan,
     settings: &Settings,
     map: &ClusterMap,
     stop: &AtomicBool,
     sources: Vec<Source>,
-    warm_up: Duration,
-    measured: Option<Duration>,
 ) -> Figures {
     let mut sum = Tally::new();
-    let Some(keys) = Keys::new(settings.keys, settings.key_size) else {
+    let Some(keys) = Keys::new(settings.keys_most(), settings.key_size) else {
         // The settings were checked for this.
         sum.on_errors(1, || "the keys do not fit their size".to_owned());
         return Figures { tally: sum, seconds: 0.0 };
@@ -87,11 +100,14 @@ fn run(
         }
     };
     let live = Live::on_terminal(settings.threads);
-    let counting_from = Instant::now() + warm_up;
-    let schedule = Schedule { counting_from, end: measured.map(|measured| counting_from + measured) };
+    let start = Instant::now();
+    let counting_from = start + plan.warm_up;
+    let end = plan.measured.map(|measured| counting_from + measured);
+    let schedule = Schedule { start, counting_from, end, rate: plan.rate };
     let common = Common {
         map,
         keys,
+        keys_count: settings.keys,
         value_bytes: settings.value_size,
         seed: settings.seed,
         schedule,
@@ -99,7 +115,7 @@ fn run(
         live: live.as_ref(),
     };
     let mut ended = counting_from;
-    for (tally, end) in run_workers(title, &common, lanes.into_iter().zip(sources).collect()) {
+    for (tally, end) in run_workers(plan.title, &common, lanes.into_iter().zip(sources).collect()) {
         sum.add(tally);
         ended = ended.max(end);
     }
@@ -108,12 +124,15 @@ fn run(
 
 /// A thread a worker; this one shows the live line meanwhile.
 fn run_workers(title: &str, common: &Common<'_>, workers: Vec<(Vec<Lane>, Source)>) -> Vec<(Tally, Instant)> {
+    let count = workers.len();
     thread::scope(|scope| {
         let threads: Vec<_> = workers
             .into_iter()
             .enumerate()
             .map(|(number, (lanes, source))| {
-                scope.spawn(move || match Worker::new(common, number, lanes, source) {
+                let pace =
+                    common.schedule.rate.map(|rate| Pace::new(common.schedule.start, rate, number, count));
+                scope.spawn(move || match Worker::new(common, number, lanes, source, pace) {
                     Ok(worker) => worker.run(),
                     Err(error) => {
                         let mut tally = Tally::new();
@@ -156,7 +175,7 @@ fn open_lanes(settings: &Settings, map: &ClusterMap) -> Result<Vec<Vec<Lane>>, S
             hands[at % settings.threads].push(link);
         }
         for (lanes, links) in workers.iter_mut().zip(hands) {
-            lanes.push(Lane::new(node.id, links));
+            lanes.push(Lane::new(node.id, links, map));
         }
     }
     Ok(workers)

@@ -4,29 +4,48 @@
 //! A request's id holds its slot in the low 16 bits and the slot's generation in the high 16, so that an answer
 //! that nobody waits for is never taken for another's. A connection is a client of its own: its writes are
 //! numbered from 1, and their floor is the lowest unanswered number.
+//!
+//! A read-modify-write is a `GET` and then a `PUT` of the same key, in one slot: the slot's generation tells their
+//! answers apart, and its latency runs from the first to the last.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use dht_protocol::cursor::Cursor;
 use dht_protocol::error::Malformed;
 use dht_protocol::frame::{Cut, cut};
 use dht_protocol::header::Header;
 use dht_protocol::ids::{Epoch, RequestId};
 use dht_protocol::limits::BODY_BYTES_MAX;
 use dht_protocol::op::Op;
-use dht_protocol::request::{Condition, Key, Request, WriteToken};
+use dht_protocol::request::{Condition, Key, PartitionList, Request, Scan, WriteToken};
 use dht_protocol::response::{Refusal, Response};
 use dht_protocol::status::Status;
 use dht_protocol::value::{ValueRef, ValueType};
 
 use crate::bench::source::{Kind, Operation};
 
-/// What became of a request.
+/// An operation with all that its requests say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Job<'a> {
+    /// What to do.
+    pub(crate) operation: Operation,
+    /// The key.
+    pub(crate) key: Key<'a>,
+    /// What a write stores.
+    pub(crate) value: &'a [u8],
+    /// Where a scan begins, in the first of `partitions`.
+    pub(crate) cursor: Cursor,
+    /// What a scan goes through, as in a frame; nothing for other operations.
+    pub(crate) partitions: &'a [[u8; 4]],
+}
+
+/// What became of an operation.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// Whether it counts.
-    pub(crate) counted: bool,
-    /// From the moment that the request was put into the pipeline.
+    /// Its key and kind, and whether it counts.
+    pub(crate) operation: Operation,
+    /// From the moment that [`Pipeline::push`] was told.
     pub(crate) latency: Duration,
     /// What was answered.
     pub(crate) outcome: Outcome,
@@ -35,11 +54,11 @@ pub(crate) struct Answer {
 /// What was answered.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// A read found its key.
+    /// A read found its key, or a scan an entry.
     Hit,
-    /// A read found none.
+    /// A read or a scan found none.
     Miss,
-    /// A write was done.
+    /// A write was done, or both halves of a read-modify-write.
     Written,
     /// A refusal, and why.
     Refused(String),
@@ -50,12 +69,17 @@ struct Slot {
     generation: u16,
     /// The request that waits; `None`: the slot is free.
     waiting: Option<Waiting>,
+    /// Key and then value of a read-modify-write that has yet to write; the memory stays for the next one.
+    to_write: Vec<u8>,
+    /// Bytes of the key in `to_write`.
+    key_bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
-    kind: Kind,
-    counted: bool,
+    operation: Operation,
+    /// What was sent last for it.
+    op: Op,
     since: Instant,
     /// Number of a write.
     seq: u64,
@@ -81,7 +105,7 @@ impl Pipeline {
     pub(crate) fn new(depth: usize, epoch: Epoch) -> Pipeline {
         Pipeline {
             epoch,
-            slots: vec![Slot { generation: 0, waiting: None }; depth],
+            slots: vec![Slot { generation: 0, waiting: None, to_write: Vec::new(), key_bytes: 0 }; depth],
             free: (0..depth).rev().map(|at| at as u16).collect(),
             out: Vec::new(),
             out_sent: 0,
@@ -100,27 +124,36 @@ impl Pipeline {
         self.slots.len() - self.free.len()
     }
 
-    /// Appends a request to what is to be sent. Does nothing when there is no room.
-    pub(crate) fn push(&mut self, operation: Operation, key: Key<'_>, value: &[u8], now: Instant) {
+    /// Appends a request to what is to be sent; its latency counts from `since`. Does nothing when there is no
+    /// room.
+    pub(crate) fn push(&mut self, job: &Job<'_>, since: Instant) {
         let Some(at) = self.free.pop() else { return };
-        let seq = self.floor + self.writes.len() as u64;
         let slot = &mut self.slots[usize::from(at)];
-        slot.waiting = Some(Waiting { kind: operation.kind, counted: operation.counted, since: now, seq });
-        let request_id = RequestId(u32::from(slot.generation) << 16 | u32::from(at));
-        let request = match operation.kind {
-            Kind::Read => Request::Get { key },
-            Kind::Write => {
-                self.writes.push_back(false);
-                let token = WriteToken { seq, floor: self.floor, retry: false };
-                Request::Put {
-                    key,
-                    value: ValueRef { value_type: ValueType::BYTES, bytes: value },
-                    condition: Condition::Always,
-                    token: Some(token),
+        let request_id = slot.request_id(at);
+        let waiting = |op, seq| Some(Waiting { operation: job.operation, op, since, seq });
+        match job.operation.kind {
+            Kind::Read | Kind::ReadModifyWrite => {
+                slot.waiting = waiting(Op::Get, 0);
+                if job.operation.kind == Kind::ReadModifyWrite {
+                    slot.to_write.clear();
+                    slot.to_write.extend_from_slice(job.key.as_bytes());
+                    slot.to_write.extend_from_slice(job.value);
+                    slot.key_bytes = job.key.as_bytes().len();
                 }
+                Request::Get { key: job.key }.encode(request_id, self.epoch, &mut self.out);
             }
-        };
-        request.encode(request_id, self.epoch, &mut self.out);
+            Kind::Update | Kind::Insert => {
+                let token = next_token(&mut self.writes, self.floor);
+                slot.waiting = waiting(Op::Put, token.seq);
+                put(job.key, job.value, token).encode(request_id, self.epoch, &mut self.out);
+            }
+            Kind::Scan { entries } => {
+                slot.waiting = waiting(Op::Scan, 0);
+                let partitions = PartitionList::from_wire(job.partitions);
+                let scan = Scan { cursor: job.cursor, entries_max: entries, prefix: b"", partitions };
+                Request::Scan(scan).encode(request_id, self.epoch, &mut self.out);
+            }
+        }
     }
 
     /// The bytes to send next.
@@ -153,37 +186,53 @@ impl Pipeline {
                 Cut::NeedMore { .. } => return Ok(taken),
                 Cut::Refused { .. } => return Err(Malformed("length of a frame")),
                 Cut::Frame { header, body, frame_bytes } => {
-                    on_answer(self.on_frame(&header, body, now)?);
+                    if let Some(answer) = self.on_frame(&header, body, now)? {
+                        on_answer(answer);
+                    }
                     taken += frame_bytes;
                 }
             }
         }
     }
 
-    fn on_frame(&mut self, header: &Header, body: &[u8], now: Instant) -> Result<Answer, Malformed> {
+    /// The answer that a frame is; `None` when it is one half of an operation, whose other half is then to be
+    /// sent.
+    fn on_frame(&mut self, header: &Header, body: &[u8], now: Instant) -> Result<Option<Answer>, Malformed> {
         let id = header.request_id.0;
         let (at, generation) = (id as u16, (id >> 16) as u16);
         let slot = self.slots.get_mut(usize::from(at)).filter(|slot| slot.generation == generation);
         let slot = slot.ok_or(Malformed("id of a request that was not made"))?;
         let waiting = slot.waiting.take().ok_or(Malformed("second answer to a request"))?;
         slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(at);
-        let op = match waiting.kind {
-            Kind::Read => Op::Get,
-            Kind::Write => Op::Put,
-        };
-        if waiting.kind == Kind::Write {
-            self.on_write_answered(waiting.seq);
-        }
-        let outcome = match Response::decode(op, header, body)? {
+        let outcome = match Response::decode(waiting.op, header, body)? {
             Response::Found { .. } => Outcome::Hit,
+            Response::Page(page) if page.is_empty() => Outcome::Miss,
+            Response::Page(_) => Outcome::Hit,
             Response::Version(_) => Outcome::Written,
             Response::Refused(refusal) if refusal.status() == Status::NotFound => Outcome::Miss,
             Response::Refused(refusal) => Outcome::Refused(refusal_text(&refusal)),
             _ => return Err(Malformed("answer of another operation")),
         };
+        let has_read = waiting.op == Op::Get && matches!(outcome, Outcome::Hit | Outcome::Miss);
+        if has_read && waiting.operation.kind == Kind::ReadModifyWrite {
+            self.push_second_half(at, waiting);
+            return Ok(None);
+        }
+        self.free.push(at);
+        if waiting.op == Op::Put {
+            self.on_write_answered(waiting.seq);
+        }
         let latency = now.saturating_duration_since(waiting.since);
-        Ok(Answer { counted: waiting.counted, latency, outcome })
+        Ok(Some(Answer { operation: waiting.operation, latency, outcome }))
+    }
+
+    fn push_second_half(&mut self, at: u16, waiting: Waiting) {
+        let token = next_token(&mut self.writes, self.floor);
+        let slot = &mut self.slots[usize::from(at)];
+        slot.waiting = Some(Waiting { op: Op::Put, seq: token.seq, ..waiting });
+        let (key, value) = slot.to_write.split_at(slot.key_bytes);
+        let key = Key::new(key).expect("the bytes are those of a key: `push` was given it as one");
+        put(key, value, token).encode(slot.request_id(at), self.epoch, &mut self.out);
     }
 
     fn on_write_answered(&mut self, seq: u64) {
@@ -192,6 +241,28 @@ impl Pipeline {
             self.writes.pop_front();
             self.floor += 1;
         }
+    }
+}
+
+impl Slot {
+    fn request_id(&self, at: u16) -> RequestId {
+        RequestId(u32::from(self.generation) << 16 | u32::from(at))
+    }
+}
+
+/// The name of the write after those in `writes`, the first of which is number `floor`.
+fn next_token(writes: &mut VecDeque<bool>, floor: u64) -> WriteToken {
+    let seq = floor + writes.len() as u64;
+    writes.push_back(false);
+    WriteToken { seq, floor, retry: false }
+}
+
+fn put<'a>(key: Key<'a>, value: &'a [u8], token: WriteToken) -> Request<'a> {
+    Request::Put {
+        key,
+        value: ValueRef { value_type: ValueType::BYTES, bytes: value },
+        condition: Condition::Always,
+        token: Some(token),
     }
 }
 
@@ -206,11 +277,12 @@ fn refusal_text(refusal: &Refusal<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use dht_protocol::ids::Version;
+    use dht_protocol::response::PageWriter;
 
     use super::*;
 
     const READ: Operation = Operation { key: 0, kind: Kind::Read, counted: true };
-    const WRITE: Operation = Operation { key: 0, kind: Kind::Write, counted: true };
+    const WRITE: Operation = Operation { key: 0, kind: Kind::Update, counted: true };
 
     /// Takes what the pipeline wants to send, and reads it as a server would: ids and requests.
     fn sent(pipeline: &mut Pipeline) -> Vec<(RequestId, Option<WriteToken>)> {
@@ -229,6 +301,11 @@ mod tests {
                     assert_eq!((key.as_bytes(), value.bytes), (&b"k"[..], &b"v"[..]));
                     (header.request_id, token)
                 }
+                Request::Scan(scan) => {
+                    assert_eq!((scan.cursor, scan.entries_max, scan.prefix), (Cursor::START, 5, &b""[..]));
+                    assert_eq!(scan.partitions.iter().map(|id| id.0).collect::<Vec<_>>(), [7, 9]);
+                    (header.request_id, None)
+                }
                 other => panic!("{other:?}"),
             });
             rest = &rest[frame_bytes..];
@@ -238,7 +315,9 @@ mod tests {
     }
 
     fn push(pipeline: &mut Pipeline, operation: Operation, now: Instant) {
-        pipeline.push(operation, Key::new(b"k").unwrap(), b"v", now);
+        let partitions = &[[0, 0, 0, 7], [0, 0, 0, 9]];
+        let key = Key::new(b"k").unwrap();
+        pipeline.push(&Job { operation, key, value: b"v", cursor: Cursor::START, partitions }, now);
     }
 
     fn answer(id: RequestId, response: &Response<'_>) -> Vec<u8> {
@@ -281,13 +360,55 @@ mod tests {
         assert_eq!(
             answers,
             [
-                Answer { counted: false, latency, outcome: Outcome::Miss },
-                Answer { counted: true, latency, outcome: Outcome::Hit }
+                Answer { operation: Operation { counted: false, ..READ }, latency, outcome: Outcome::Miss },
+                Answer { operation: READ, latency, outcome: Outcome::Hit }
             ]
         );
         let (_, answers) = received(&mut pipeline, &bytes[taken..], later).unwrap();
-        assert_eq!(answers, [Answer { counted: true, latency, outcome: Outcome::Written }]);
+        assert_eq!(answers, [Answer { operation: WRITE, latency, outcome: Outcome::Written }]);
         assert_eq!(pipeline.unanswered_count(), 0);
+    }
+
+    #[test]
+    fn a_read_modify_write_is_one_operation_of_two_requests() {
+        let operation = Operation { key: 4, kind: Kind::ReadModifyWrite, counted: true };
+        let start = Instant::now();
+        let after = |micros| start + Duration::from_micros(micros);
+        let mut pipeline = Pipeline::new(1, Epoch(3));
+        push(&mut pipeline, operation, start);
+        let get = sent(&mut pipeline)[0];
+        assert_eq!(get.1, None);
+        // That there is no such key changes nothing.
+        let miss = answer(get.0, &Response::Refused(Refusal::of(Status::NotFound)));
+        let (_, answers) = received(&mut pipeline, &miss, after(100)).unwrap();
+        assert_eq!((answers, pipeline.has_room(), pipeline.unanswered_count()), (vec![], false, 1));
+        let put = sent(&mut pipeline)[0];
+        assert_eq!(put.1, Some(WriteToken { seq: 1, floor: 1, retry: false }));
+        assert_ne!(put.0, get.0);
+        let done = answer(put.0, &Response::Version(Version(1)));
+        let (_, answers) = received(&mut pipeline, &done, after(300)).unwrap();
+        let latency = Duration::from_micros(300);
+        assert_eq!(answers, [Answer { operation, latency, outcome: Outcome::Written }]);
+        assert_eq!(pipeline.unanswered_count(), 0);
+
+        // A refusal of the first half ends it.
+        push(&mut pipeline, operation, start);
+        let busy = answer(sent(&mut pipeline)[0].0, &Response::Refused(Refusal::of(Status::Busy)));
+        let (_, answers) = received(&mut pipeline, &busy, start).unwrap();
+        assert!(matches!(answers[..], [Answer { outcome: Outcome::Refused(_), .. }]), "{answers:?}");
+        assert!(pipeline.has_room() && pipeline.to_send().is_empty());
+    }
+
+    #[test]
+    fn a_scan_asks_for_one_page() {
+        let operation = Operation { key: 4, kind: Kind::Scan { entries: 5 }, counted: true };
+        let mut pipeline = Pipeline::new(1, Epoch(3));
+        push(&mut pipeline, operation, Instant::now());
+        let id = sent(&mut pipeline)[0].0;
+        let mut bytes = vec![];
+        PageWriter::begin(id, Epoch(3), &mut bytes).finish(2, Cursor::END, &mut bytes);
+        let (_, answers) = received(&mut pipeline, &bytes, Instant::now()).unwrap();
+        assert_eq!(answers[0].outcome, Outcome::Miss, "an empty page");
     }
 
     #[test]

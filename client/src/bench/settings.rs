@@ -5,20 +5,40 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use dht_protocol::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
 use crate::bench::keys::Keys;
-use crate::bench::limits::{CONNECTIONS_MAX, KEYS_MAX, PIPELINE_BYTES_MAX, PIPELINE_MAX, THREADS_MAX};
+use crate::bench::limits::{
+    CONNECTIONS_MAX, INSERTS_MAX, KEYS_MAX, PIPELINE_BYTES_MAX, PIPELINE_MAX, RATE_MAX, THREADS_MAX,
+};
+use crate::bench::source::Shares;
 
 const EXAMPLES: &str = "\
 Examples:
   dht-bench run --workload load --keys 10000000 --key-size 16 --value-size 32
   dht-bench run --keys 1000000 --seconds 30 --distribution zipfian --json result.json
   dht-bench run --servers db1:7400 --no-load --keys 1000000 --ops 5000000 --read-share 0.5
+  dht-bench run --workload a --keys 1000000 --seconds 30
+  dht-bench run --workload b --rate 20000 --seconds 30 --warm-up 5
 
-Every connection keeps --pipeline requests unanswered (closed loop); a latency runs from the
-moment that a request is handed to its connection to the moment that its answer is read.
+Workloads a to f are the core workloads of YCSB (Cooper et al., SoCC 2010):
+  a  50 % reads, 50 % updates             zipfian
+  b  95 % reads, 5 % updates              zipfian
+  c  reads only                           zipfian
+  d  95 % reads, 5 % inserts              latest
+  e  95 % scans, 5 % inserts              zipfian; a scan is one page of 1 to 100 entries, from
+                                          the place of a key in the order of hashes
+  f  50 % reads, 50 % read-modify-writes  zipfian; GET, then PUT of the same key: one operation,
+                                          whose latency spans both
+A read that finds no key is a miss, as is a scan of no entry; neither is an error.
+
+Every connection keeps --pipeline requests unanswered (closed loop); a latency, in microseconds,
+runs from the moment that a request is handed to its connection to the moment that its answer
+is read. With --rate (open loop) it runs from the moment that the operation was due, so that a
+daemon that is too slow shows in latencies; what was due and not sent at the end is the backlog.
+Threads then look for answers without sleeping when operations are due within a millisecond.
 Settings come from flags, then the environment (DHT_SERVERS, DHT_BENCH_KEYS, …), then the TOML
 file that --config or DHT_CONFIG names, then the defaults. Ctrl-C ends the run with the figures
 so far.
@@ -35,6 +55,17 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
+    /// Prints a script that teaches a shell to complete this program's arguments.
+    #[command(after_help = "\
+Examples:
+  source <(dht-bench completions bash)                              in this shell, or in ~/.bashrc
+  dht-bench completions zsh > ~/.zfunc/_dht-bench                   a folder of zsh's fpath
+  dht-bench completions fish > ~/.config/fish/completions/dht-bench.fish")]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+
     /// Runs one workload.
     #[command(after_help = EXAMPLES)]
     Run {
@@ -59,9 +90,57 @@ pub(crate) enum Workload {
     Load,
     /// Loads, then measures reads and overwrites.
     Mixed,
+    /// Loads, then measures YCSB's update-heavy mix.
+    A,
+    /// Loads, then measures YCSB's read-mostly mix.
+    B,
+    /// Loads, then measures reads only.
+    C,
+    /// Loads, then measures reads of the latest keys while others are inserted.
+    D,
+    /// Loads, then measures short scans while keys are inserted.
+    E,
+    /// Loads, then measures reads and read-modify-writes.
+    F,
 }
 
-/// How the mixed workload chooses keys.
+impl Workload {
+    /// How often each kind of operation comes; `read_share` matters to `mixed` alone.
+    pub(crate) fn shares(self, read_share: Option<f64>) -> Shares {
+        let none = Shares::default();
+        match self {
+            Workload::Load => Shares { insert: 1.0, ..none },
+            Workload::Mixed => {
+                let read = read_share.unwrap_or(READ_SHARE_DEFAULT);
+                Shares { read, update: 1.0 - read, ..none }
+            }
+            Workload::A => Shares { read: 0.5, update: 0.5, ..none },
+            Workload::B => Shares { read: 0.95, update: 0.05, ..none },
+            Workload::C => Shares { read: 1.0, ..none },
+            Workload::D => Shares { read: 0.95, insert: 0.05, ..none },
+            Workload::E => Shares { scan: 0.95, insert: 0.05, ..none },
+            Workload::F => Shares { read: 0.5, read_modify_write: 0.5, ..none },
+        }
+    }
+
+    fn distribution(self) -> Distribution {
+        match self {
+            Workload::Load | Workload::Mixed => Distribution::Uniform,
+            Workload::A | Workload::B | Workload::C | Workload::E | Workload::F => Distribution::Zipfian,
+            Workload::D => Distribution::Latest,
+        }
+    }
+
+    /// Whether keys are inserted besides those of the load.
+    fn inserts(self) -> bool {
+        matches!(self, Workload::D | Workload::E)
+    }
+}
+
+/// Share of reads in the mixed workload.
+const READ_SHARE_DEFAULT: f64 = 0.95;
+
+/// How keys are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Distribution {
@@ -69,6 +148,8 @@ pub(crate) enum Distribution {
     Uniform,
     /// As YCSB does, with its constant 0.99: few keys very often, scattered over all.
     Zipfian,
+    /// Zipfian over recency: the later a key was inserted, the more often.
+    Latest,
 }
 
 /// What was set on one level; nothing where the next level decides.
@@ -102,16 +183,20 @@ pub(crate) struct Given {
     /// Threads, among which the connections are shared. [default: cores, but not more than connections]
     #[arg(long, env = "DHT_BENCH_THREADS", value_name = "T")]
     threads: Option<usize>,
-    /// How long the mixed workload is measured. [default: 10]
+    /// How long it is measured, after the load, seconds. [default: 10]
     #[arg(long, env = "DHT_BENCH_SECONDS", value_name = "S", conflicts_with = "ops")]
     seconds: Option<f64>,
-    /// How many operations of the mixed workload are measured, instead of how long.
+    /// How many operations are measured after the load, instead of how long.
     #[arg(long, env = "DHT_BENCH_OPS", value_name = "N")]
     ops: Option<u64>,
-    /// How the mixed workload chooses keys. [default: uniform]
+    /// Operations a second in all (open loop): each has its time on a fixed schedule and its latency counts from
+    /// then, however busy its connection is. [default: as many as the connections take]
+    #[arg(long, env = "DHT_BENCH_RATE", value_name = "R")]
+    rate: Option<f64>,
+    /// How keys are chosen. [default: that of the workload; uniform for mixed]
     #[arg(long, env = "DHT_BENCH_DISTRIBUTION", value_enum)]
     distribution: Option<Distribution>,
-    /// How long the mixed workload runs before it is measured. [default: 0]
+    /// How long it runs before it is measured, seconds. [default: 0]
     #[arg(long, env = "DHT_BENCH_WARM_UP", value_name = "S")]
     warm_up: Option<f64>,
     /// Same seed, same operations. [default: 1]
@@ -121,7 +206,7 @@ pub(crate) struct Given {
     /// standard error).
     #[arg(long, env = "DHT_BENCH_JSON", value_name = "FILE|-")]
     json: Option<String>,
-    /// Does not load before the mixed workload: the keys are there.
+    /// Does not load first: the keys are there.
     #[arg(long, env = "DHT_BENCH_NO_LOAD", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     no_load: Option<bool>,
 }
@@ -140,17 +225,21 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     pub(crate) seed: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) json: Option<String>,
-    /// What only the mixed workload has.
+    /// What `load` does not have.
     #[serde(flatten)]
     pub(crate) mix: Option<Mix>,
 }
 
-/// Settings of the mixed workload.
+/// Settings of a mix of operations.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Mix {
-    pub(crate) read_share: f64,
+    /// For `mixed` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) read_share: Option<f64>,
     pub(crate) distribution: Distribution,
     pub(crate) warm_up: f64,
     pub(crate) no_load: bool,
@@ -185,9 +274,9 @@ impl Settings {
                 Some((name, _)) => return Err(format!("{name} has no meaning with --workload load")),
                 None => None,
             },
-            Workload::Mixed => Some(Mix {
-                read_share: given.read_share.or(file.read_share).unwrap_or(0.95),
-                distribution: given.distribution.or(file.distribution).unwrap_or(Distribution::Uniform),
+            other => Some(Mix {
+                read_share: read_share_of(other, given.read_share.or(file.read_share))?,
+                distribution: given.distribution.or(file.distribution).unwrap_or(other.distribution()),
                 warm_up: given.warm_up.or(file.warm_up).unwrap_or(0.0),
                 no_load: given.no_load.or(file.no_load).unwrap_or(false),
                 seconds: if ops.is_none() { seconds.or(Some(10.0)) } else { seconds },
@@ -206,11 +295,17 @@ impl Settings {
             pipeline: given.pipeline.or(file.pipeline).unwrap_or(16),
             threads: given.threads.or(file.threads).unwrap_or(cores.min(connections)),
             seed: given.seed.or(file.seed).unwrap_or(1),
+            rate: given.rate.or(file.rate),
             json: given.json.or(file.json),
             mix,
         };
         settings.check()?;
         Ok(settings)
+    }
+
+    /// Most keys that there can be in the course of the run.
+    pub(crate) fn keys_most(&self) -> u64 {
+        self.keys + if self.workload.inserts() { INSERTS_MAX } else { 0 }
     }
 
     fn check(&self) -> Result<(), String> {
@@ -220,13 +315,19 @@ impl Settings {
         within("--connections", self.connections, 1, CONNECTIONS_MAX)?;
         within("--pipeline", self.pipeline, 1, PIPELINE_MAX)?;
         within("--threads", self.threads, 1, THREADS_MAX)?;
+        if let Some(rate) = self.rate {
+            within("--rate", rate, 0.001, RATE_MAX)?;
+        }
         if self.threads > self.connections {
             return Err(format!(
                 "{} threads cannot share {} connections: raise --connections or lower --threads",
                 self.threads, self.connections
             ));
         }
-        if Keys::new(self.keys, self.key_size).is_none() {
+        if Keys::new(self.keys_most(), self.key_size).is_none() {
+            if self.workload.inserts() && Keys::new(self.keys, self.key_size).is_some() {
+                return Err("the workload inserts keys besides --keys: raise --key-size".to_owned());
+            }
             return Err(format!(
                 "{} keys do not all differ in {} bytes: raise --key-size or lower --keys",
                 self.keys, self.key_size
@@ -241,7 +342,7 @@ impl Settings {
 
 impl Mix {
     fn check(&self) -> Result<(), String> {
-        within("--read-share", self.read_share, 0.0, 1.0)?;
+        within("--read-share", self.read_share.unwrap_or(READ_SHARE_DEFAULT), 0.0, 1.0)?;
         within("--warm-up", self.warm_up, 0.0, DAYS_MAX)?;
         if let Some(seconds) = self.seconds {
             within("--seconds", seconds, 0.001, DAYS_MAX)?;
@@ -261,6 +362,14 @@ impl Mix {
     /// How long to measure, unless a number of operations says when to end.
     pub(crate) fn measured(&self) -> Option<Duration> {
         self.seconds.map(Duration::from_secs_f64)
+    }
+}
+
+fn read_share_of(workload: Workload, given: Option<f64>) -> Result<Option<f64>, String> {
+    match (workload, given) {
+        (Workload::Mixed, given) => Ok(Some(given.unwrap_or(READ_SHARE_DEFAULT))),
+        (_, None) => Ok(None),
+        (_, Some(_)) => Err("--read-share has a meaning with --workload mixed only".to_owned()),
     }
 }
 
@@ -290,6 +399,7 @@ mod tests {
         let words = ["dht-bench", "run"].into_iter().chain(line.split_ascii_whitespace());
         match BenchArgs::try_parse_from(words).unwrap().command {
             BenchCommand::Run { given, .. } => *given,
+            other @ BenchCommand::Completions { .. } => panic!("{other:?}"),
         }
     }
 
@@ -317,7 +427,9 @@ mod tests {
 
     #[test]
     fn what_is_printed_reads_back() {
-        for line in ["", "--ops 5 --json - --no-load", "--workload load --keys 3"] {
+        for line in
+            ["", "--ops 5 --json - --no-load", "--workload load --keys 3", "--workload d --rate 1000.5"]
+        {
             let settings = resolve(line).unwrap();
             let text = toml::to_string(&settings).unwrap();
             let file = toml::from_str(&text).unwrap_or_else(|error| panic!("{text}\n{error}"));
@@ -326,15 +438,42 @@ mod tests {
     }
 
     #[test]
+    fn each_workload_has_its_mix_and_its_distribution() {
+        for (name, distribution, read) in [
+            ("mixed", Distribution::Uniform, 0.95),
+            ("a", Distribution::Zipfian, 0.5),
+            ("b", Distribution::Zipfian, 0.95),
+            ("c", Distribution::Zipfian, 1.0),
+            ("d", Distribution::Latest, 0.95),
+            ("e", Distribution::Zipfian, 0.0),
+            ("f", Distribution::Zipfian, 0.5),
+        ] {
+            let settings = resolve(&format!("--workload {name}")).unwrap();
+            let mix = settings.mix.unwrap();
+            assert_eq!(mix.distribution, distribution, "{name}");
+            let shares = settings.workload.shares(mix.read_share);
+            assert!((shares.read - read).abs() < 1e-9, "{name}");
+            let sum = shares.read + shares.update + shares.insert + shares.scan + shares.read_modify_write;
+            assert!((sum - 1.0).abs() < 1e-9, "{name}");
+            let other = resolve(&format!("--workload {name} --distribution uniform")).unwrap();
+            assert_eq!(other.mix.unwrap().distribution, Distribution::Uniform, "{name}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for (line, part) in [
             ("--workload load --seconds 5", "no meaning"),
             ("--workload load --no-load", "no meaning"),
+            ("--workload a --read-share 0.5", "mixed only"),
+            ("--workload e --key-size 5", "raise --key-size"),
             ("--keys 63 --key-size 1", "raise --key-size"),
             ("--threads 3 --connections 2", "raise --connections"),
             ("--read-share 1.1", "from 0 to 1"),
             ("--read-share NaN", "from 0 to 1"),
             ("--keys 0", "--keys is 0"),
+            ("--rate 0", "--rate is 0"),
+            ("--rate NaN", "--rate is NaN"),
             ("--value-size 16777216 --pipeline 100", "lower --pipeline"),
         ] {
             let error = resolve(line).unwrap_err();

@@ -5,7 +5,10 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use dht_protocol::cursor::Cursor;
 use dht_protocol::ids::NodeId;
+use dht_protocol::limits::SCAN_PARTITIONS_MAX;
+use dht_protocol::placement::hash::KeyHash;
 use dht_protocol::placement::map::ClusterMap;
 use dht_protocol::request::Key;
 use mio::{Events, Poll, Token};
@@ -14,8 +17,10 @@ use crate::bench::keys::Keys;
 use crate::bench::limits::{BACKLOG_OPS_MAX, EVENTS_MAX, POLL_MS_MAX, VALUE_OFFSETS};
 use crate::bench::link::Link;
 use crate::bench::live::{Live, PUBLISH_PERIOD};
+use crate::bench::pace::Pace;
+use crate::bench::pipeline::Job;
 use crate::bench::random::Random;
-use crate::bench::source::{Operation, Source};
+use crate::bench::source::{Kind, Operation, Source};
 use crate::bench::tally::Tally;
 
 /// Longest wait without a single answer while requests are under way.
@@ -27,16 +32,22 @@ const VALUES_STREAM: u64 = 1 << 32;
 /// When a run begins to count and when it ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
+    /// When the first operation may be drawn.
+    pub(crate) start: Instant,
     /// Operations drawn from here on count.
     pub(crate) counting_from: Instant,
     /// Answers past this are not waited for; `None`: until the source runs dry.
     pub(crate) end: Option<Instant>,
+    /// Operations a second, all workers together; `None`: as many as the connections take.
+    pub(crate) rate: Option<f64>,
 }
 
 /// What the workers of a run have in common.
 pub(crate) struct Common<'a> {
     pub(crate) map: &'a ClusterMap,
     pub(crate) keys: Keys,
+    /// Keys of the load.
+    pub(crate) keys_count: u64,
     pub(crate) value_bytes: usize,
     pub(crate) seed: u64,
     pub(crate) schedule: Schedule,
@@ -45,14 +56,28 @@ pub(crate) struct Common<'a> {
     pub(crate) live: Option<&'a Live>,
 }
 
+impl Common<'_> {
+    /// How many partitions a scan names: likely enough for its entries, without a long list for a short page. Nothing
+    /// for what is no scan.
+    fn partitions_of_scan(&self, kind: Kind) -> usize {
+        let Kind::Scan { entries } = kind else { return 0 };
+        let partitions_count = u64::from(self.map.ring().partitions_count());
+        let holding = u64::from(entries).saturating_mul(partitions_count) / self.keys_count;
+        usize::try_from(2 * holding + 2).map_or(SCAN_PARTITIONS_MAX, |count| count.min(SCAN_PARTITIONS_MAX))
+    }
+}
+
 /// The connections of one worker to one node.
 pub(crate) struct Lane {
     pub(crate) node: NodeId,
     pub(crate) links: Vec<Link>,
     /// Where to look first for a link with room.
     next: usize,
-    /// Operations that were drawn while no link had room.
-    backlog: VecDeque<Operation>,
+    /// Operations that were drawn while no link had room, with when they were due, under a rate.
+    backlog: VecDeque<(Operation, Option<Instant>)>,
+    /// The node's partitions as in a frame, by rising number, twice over: a scan that comes past the last goes on
+    /// with the first.
+    partitions: Vec<[u8; 4]>,
 }
 
 /// The thread's state.
@@ -63,6 +88,8 @@ pub(crate) struct Worker<'a> {
     poll: Poll,
     lanes: Vec<Lane>,
     source: Source,
+    /// When operations are due, under a rate.
+    pace: Option<Pace>,
     exhausted: bool,
     backlog_count: usize,
     /// Random bytes that values are cut from.
@@ -71,13 +98,25 @@ pub(crate) struct Worker<'a> {
     key: Vec<u8>,
     tally: Tally,
     last_answer: Instant,
+    /// When nothing was under way for the last time.
+    idle: Instant,
     /// When the live line was last given what there is.
     published: Instant,
 }
 
 impl Lane {
-    pub(crate) fn new(node: NodeId, links: Vec<Link>) -> Lane {
-        Lane { node, links, next: 0, backlog: VecDeque::new() }
+    pub(crate) fn new(node: NodeId, links: Vec<Link>, map: &ClusterMap) -> Lane {
+        let mut partitions: Vec<_> = map.partitions_of(node).map(|id| id.0.to_be_bytes()).collect();
+        partitions.extend_from_within(..);
+        Lane { node, links, next: 0, backlog: VecDeque::new(), partitions }
+    }
+
+    /// `count` of the node's partitions or all of them, from `first` on.
+    fn partitions_from(partitions: &[[u8; 4]], first: u32, count: usize) -> &[[u8; 4]] {
+        let once = partitions.len() / 2;
+        // As big-endian bytes, numbers sort as they do themselves.
+        let at = partitions[..once].partition_point(|number| *number < first.to_be_bytes());
+        &partitions[at..at + count.min(once)]
     }
 
     /// A link with room for a request, taken in turn.
@@ -106,6 +145,7 @@ impl<'a> Worker<'a> {
         number: usize,
         mut lanes: Vec<Lane>,
         source: Source,
+        pace: Option<Pace>,
     ) -> io::Result<Worker<'a>> {
         let poll = Poll::new()?;
         for (lane_at, lane) in lanes.iter_mut().enumerate() {
@@ -122,6 +162,7 @@ impl<'a> Worker<'a> {
             poll,
             lanes,
             source,
+            pace,
             exhausted: false,
             backlog_count: 0,
             pool,
@@ -129,6 +170,7 @@ impl<'a> Worker<'a> {
             key: Vec::new(),
             tally: Tally::new(),
             last_answer: Instant::now(),
+            idle: Instant::now(),
             published: Instant::now(),
         })
     }
@@ -149,7 +191,17 @@ impl<'a> Worker<'a> {
                 }
             }
         };
+        self.count_unfinished(ended);
         (self.tally, ended)
+    }
+
+    /// Under a rate, what was due and has no latency must not be passed over in silence.
+    fn count_unfinished(&mut self, ended: Instant) {
+        if let Some(pace) = &self.pace {
+            let overdue_count = if self.exhausted { 0 } else { pace.overdue_count(ended) };
+            self.tally.backlog_count = overdue_count + self.backlog_count as u64;
+            self.tally.unanswered_count = self.unanswered_count() as u64;
+        }
     }
 
     /// One turn: draw and send, sleep, receive. Gives the end when it has come.
@@ -166,11 +218,15 @@ impl<'a> Worker<'a> {
         if self.exhausted && self.backlog_count == 0 && self.unanswered_count() == 0 {
             return Ok(Some(self.last_answer));
         }
-        if now.duration_since(self.last_answer) > SILENCE_MAX {
+        if self.unanswered_count() == 0 {
+            self.idle = now;
+        }
+        if now.saturating_duration_since(self.last_answer.max(self.idle)) > SILENCE_MAX {
             return Err(format!("no answer for {} s: look at the daemons", SILENCE_MAX.as_secs()));
         }
         let nap = Duration::from_millis(POLL_MS_MAX);
         let nap = end.map_or(nap, |end| nap.min(end.duration_since(now)));
+        let nap = self.nap_of_pace(nap, now);
         match self.poll.poll(events, Some(nap)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 return Err(format!("cannot wait for answers: {error}"));
@@ -189,52 +245,90 @@ impl<'a> Worker<'a> {
         Ok(None)
     }
 
+    /// How long to sleep so as not to miss when the next operation is due. The system's poll counts milliseconds
+    /// and rounds up, which would be measured as latency: a shorter wait is not slept but spent looking.
+    fn nap_of_pace(&self, nap: Duration, now: Instant) -> Duration {
+        let Some(pace) = self.pace.as_ref().filter(|_| !self.exhausted && self.has_room()) else {
+            return nap;
+        };
+        let nap = nap.min(pace.next_due().saturating_duration_since(now));
+        if nap < Duration::from_millis(1) {
+            // The daemon may be waiting for this processor.
+            std::thread::yield_now();
+        }
+        Duration::from_millis(nap.as_millis() as u64)
+    }
+
     /// Hands requests to the links until they are full or the backlog is.
     fn fill(&mut self) {
         let now = Instant::now();
         for at in 0..self.lanes.len() {
             while !self.lanes[at].backlog.is_empty() && self.lanes[at].open_link().is_some() {
-                if let Some(operation) = self.lanes[at].backlog.pop_front() {
+                if let Some((operation, due)) = self.lanes[at].backlog.pop_front() {
                     self.backlog_count -= 1;
                     self.common.keys.write(operation.key, &mut self.key);
-                    self.push(at, operation, now);
+                    let hash = self.hash_of_key();
+                    self.push(at, operation, hash, due.unwrap_or(now));
                 }
             }
         }
-        let counting = now >= self.common.schedule.counting_from;
-        let mut room = self.lanes.iter().flat_map(|lane| &lane.links).any(|link| link.pipeline.has_room());
+        let mut room = self.has_room();
         while room && !self.exhausted && self.backlog_count < BACKLOG_OPS_MAX {
+            let due = match &mut self.pace {
+                None => None,
+                Some(pace) => match pace.poll_due(now) {
+                    None => return,
+                    due => due,
+                },
+            };
+            let counting = due.unwrap_or(now) >= self.common.schedule.counting_from;
             let Some(operation) = self.source.next(counting) else {
                 self.exhausted = true;
                 return;
             };
             self.common.keys.write(operation.key, &mut self.key);
-            let at = self.lane_of_key();
+            let hash = self.hash_of_key();
+            let at = self.lane_of(hash);
             if self.lanes[at].open_link().is_some() {
-                self.push(at, operation, now);
+                self.push(at, operation, hash, due.unwrap_or(now));
             } else {
-                self.lanes[at].backlog.push_back(operation);
+                self.lanes[at].backlog.push_back((operation, due));
                 self.backlog_count += 1;
                 room = self.lanes.iter_mut().any(|lane| lane.open_link().is_some());
             }
         }
     }
 
-    /// The lane to the node that serves the key in `self.key`.
-    fn lane_of_key(&self) -> usize {
-        let hash = self.common.map.hash_key().hash(&self.key);
+    fn has_room(&self) -> bool {
+        self.lanes.iter().flat_map(|lane| &lane.links).any(|link| link.pipeline.has_room())
+    }
+
+    fn hash_of_key(&self) -> KeyHash {
+        self.common.map.hash_key().hash(&self.key)
+    }
+
+    /// The lane to the node that serves the keys of that hash.
+    fn lane_of(&self, hash: KeyHash) -> usize {
         let node = self.common.map.owners(hash).config.primary;
         // Lanes are made one a node of the map, in its order, and every primary is in it.
         self.lanes.binary_search_by_key(&node, |lane| lane.node).unwrap_or(0)
     }
 
-    /// Hands the operation on the key in `self.key` to a link of that lane.
-    fn push(&mut self, lane: usize, operation: Operation, now: Instant) {
+    /// Hands the operation on the key in `self.key` to a link of that lane; its latency counts from `since`.
+    fn push(&mut self, lane: usize, operation: Operation, hash: KeyHash, since: Instant) {
         let offset = self.random.below(VALUE_OFFSETS as u64) as usize;
         let value = &self.pool[offset..offset + self.common.value_bytes];
-        if let (Some(link), Ok(key)) = (self.lanes[lane].open_link(), Key::new(&self.key)) {
-            link.pipeline.push(operation, key, value, now);
+        let Ok(key) = Key::new(&self.key) else { return };
+        let partitions_count = self.common.partitions_of_scan(operation.kind);
+        let lane = &mut self.lanes[lane];
+        let all = std::mem::take(&mut lane.partitions);
+        if let Some(link) = lane.open_link() {
+            let first = self.common.map.ring().partition_of(hash);
+            let partitions = Lane::partitions_from(&all, first.0, partitions_count);
+            link.pipeline
+                .push(&Job { operation, key, value, cursor: Cursor::of_hash(hash), partitions }, since);
         }
+        lane.partitions = all;
     }
 
     fn receive(&mut self, token: Token) -> Result<(), String> {
@@ -242,9 +336,13 @@ impl<'a> Worker<'a> {
         let Some(link) = self.lanes.get_mut(lane_at).and_then(|lane| lane.links.get_mut(link_at)) else {
             return Ok(());
         };
-        let (tally, mut answered) = (&mut self.tally, false);
+        let (tally, source, mut answered) = (&mut self.tally, &self.source, false);
         let outcome = link.receive(|answer| {
             answered = true;
+            // A refused one as well: keys behind a gap that never closes would be kept for ever.
+            if answer.operation.kind == Kind::Insert {
+                source.on_inserted(answer.operation.key);
+            }
             tally.on_answer(answer);
         });
         if answered {

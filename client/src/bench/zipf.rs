@@ -26,8 +26,17 @@ impl Zipf {
     /// Ranks `0..count`, `count` being at least 1.
     pub(crate) fn new(count: u64) -> Zipf {
         let harmonic = harmonic(count);
-        let eta = (1.0 - (2.0 / count as f64).powf(1.0 - THETA)) / (1.0 - harmonic_of_two() / harmonic);
-        Zipf { count, harmonic, alpha: 1.0 / (1.0 - THETA), eta }
+        Zipf { count, harmonic, alpha: 1.0 / (1.0 - THETA), eta: eta(count, harmonic) }
+    }
+
+    /// Takes ranks up to `count`. Cost: one power for each rank that is new; nothing when none is.
+    pub(crate) fn grow(&mut self, count: u64) {
+        if count > self.count {
+            let new: f64 = (self.count + 1..=count).map(|term| (term as f64).powf(-THETA)).sum();
+            self.harmonic += new;
+            self.count = count;
+            self.eta = eta(count, self.harmonic);
+        }
     }
 
     pub(crate) fn next(&self, random: &mut Random) -> u64 {
@@ -42,6 +51,10 @@ impl Zipf {
         let rank = self.count as f64 * (self.eta * unit - self.eta + 1.0).powf(self.alpha);
         (rank as u64).min(self.count - 1)
     }
+}
+
+fn eta(count: u64, harmonic: f64) -> f64 {
+    (1.0 - (2.0 / count as f64).powf(1.0 - THETA)) / (1.0 - harmonic_of_two() / harmonic)
 }
 
 fn harmonic_of_two() -> f64 {
@@ -97,6 +110,14 @@ mod tests {
             let expected = expected(ranks.clone());
             assert!((f64::from(count) / expected - 1.0).abs() < tolerance, "{ranks:?}: {count}, {expected}");
         }
+    }
+
+    #[test]
+    fn a_grown_generator_is_that_of_its_count() {
+        let mut grown = Zipf::new(10);
+        [10, 11, 5_000, 4].into_iter().for_each(|count| grown.grow(count));
+        let (whole, mut one, mut other) = (Zipf::new(5_000), Random::new(1, 0), Random::new(1, 0));
+        assert!((0..10_000).all(|_| grown.next(&mut one).abs_diff(whole.next(&mut other)) <= 1));
     }
 
     #[test]

@@ -4,14 +4,15 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 
 use crate::Client;
 use crate::cli::args::{Args, Command};
 use crate::cli::failure::Failure;
 use crate::cli::settings::{Given, Settings, one_line, read_config_file};
-use crate::cli::{cluster, commands, export, import};
+use crate::cli::{cluster, commands, export, import, watch};
 
 const PROGRAM: &str = "dht";
 
@@ -53,6 +54,17 @@ pub(crate) fn parse<A: Parser>(
     })
 }
 
+/// Writes the completion script of a program for a shell.
+///
+/// # Errors
+/// What standard output says.
+pub(crate) fn print_completions<A: CommandFactory>(program: &str, shell: Shell) -> Result<(), Failure> {
+    // Into memory first: the generator panics where it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut A::command(), program, &mut script);
+    io::stdout().write_all(&script).map_err(Failure::of_output)
+}
+
 /// The sentences of clap's report, in one line: what stands before the usage.
 fn usage_text(program: &str, report: &str) -> String {
     let sentences = report.split("\nUsage:").next().unwrap_or(report);
@@ -62,6 +74,10 @@ fn usage_text(program: &str, report: &str) -> String {
 }
 
 fn dispatch(args: Args) -> Result<(), Failure> {
+    // Before the settings: a script must be had where no settings are.
+    if let Some(Command::Completions { shell }) = args.command {
+        return print_completions::<Args>(PROGRAM, shell);
+    }
     let file = args.config.as_deref().map_or_else(|| Ok(Given::default()), read_config_file)?;
     let settings = Settings::resolve(args.given, file);
     if args.print_config {
@@ -101,8 +117,10 @@ fn run_command(command: Command, settings: &Settings) -> Result<(), Failure> {
             let plan = export::Plan::new(&file, format, columns)?;
             export::run(&connect()?, &plan)
         }
+        Command::Completions { shell } => print_completions::<Args>(PROGRAM, shell),
         Command::Map => cluster::map(&connect()?),
-        Command::Stats => cluster::stats(&connect()?),
+        Command::Stats { watch: None, .. } => cluster::stats(&connect()?),
+        Command::Stats { watch: Some(period), count } => watch::watch(&connect()?, period.0, count),
         Command::Ping => cluster::ping(&connect()?),
     }
 }

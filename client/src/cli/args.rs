@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use dht_protocol::value::ValueType;
 
 use crate::cli::format::Format;
-use crate::cli::settings::Given;
+use crate::cli::settings::{Given, Span};
 
 // Lines of at most 95 characters: help is broken at 100 where there is no terminal.
 const EXAMPLES: &str = "\
@@ -65,6 +66,15 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Stores a value.
+    #[command(after_help = "\
+Examples:
+  dht put greeting 'hello, world'
+  dht put offset --type int -- -5
+  dht put settings '{\"colour\":\"blue\"}' --type json
+  version=$(dht put answer 42 --type int --print-version)
+
+A value that was there is replaced, its type too. Prints nothing without --print-version. Exits
+with 2 if the value does not fit --type, and stores nothing then.")]
     Put {
         /// 1 to 65,535 bytes.
         key: OsString,
@@ -80,7 +90,12 @@ pub(crate) enum Command {
     },
 
     /// Prints a value. Numbers in digits, MessagePack as JSON, bytes as they are; a newline behind it.
-    #[command(after_help = "Exits with 1, and prints nothing, if there is no such key.")]
+    #[command(after_help = "\
+Examples:
+  dht get greeting
+  dht get greeting --json    {\"key\":\"greeting\",\"type\":\"text\",\"version\":…,\"value\":\"hello, world\"}
+
+Exits with 1, and prints nothing on standard output, if there is no such key.")]
     Get {
         /// The key.
         key: OsString,
@@ -90,7 +105,11 @@ pub(crate) enum Command {
     },
 
     /// Removes keys and prints how many there were.
-    #[command(after_help = "Exits with 1 if a key was missing; the others are removed all the same.")]
+    #[command(after_help = "\
+Example:
+  dht del greeting answer
+
+Exits with 1 if a key was missing; the others are removed all the same.")]
     Del {
         /// The keys.
         #[arg(required = true)]
@@ -98,6 +117,12 @@ pub(crate) enum Command {
     },
 
     /// Adds to a counter, which begins at 0, and prints its new value.
+    #[command(after_help = "\
+Examples:
+  dht incr visits          1, then 2, …
+  dht incr stock -12       down by 12
+
+Exits with 1, and changes nothing, if the value is no whole number or the sum leaves 64 bits.")]
     Incr {
         /// The key: an int, or text that is a whole number.
         key: OsString,
@@ -107,9 +132,14 @@ pub(crate) enum Command {
     },
 
     /// Stores a value if the entry still has a version, and prints the new version.
-    #[command(
-        after_help = "Exits with 1 if the entry has another version, and names that one on standard error."
-    )]
+    #[command(after_help = "\
+Examples:
+  dht cas lock 0 me                                 only if there is no such key
+  version=$(dht put answer 42 --type int --print-version)
+  dht cas answer \"$version\" 43 --type int          only if it is still that 42
+
+Exits with 1, and writes nothing, if the entry has another version, and names that one on standard
+error.")]
     Cas {
         /// The key.
         key: OsString,
@@ -125,7 +155,8 @@ pub(crate) enum Command {
 
     /// Prints all entries, in no particular order: key, tab, value.
     #[command(
-        after_help = "Tab, newline, carriage return and backslash are shown as \\t \\n \\r \\\\, other \
+        after_help = "Examples:\n  dht scan --prefix user: --limit 10\n  dht scan --json > entries.jsonl\n\n\
+                            Tab, newline, carriage return and backslash are shown as \\t \\n \\r \\\\, other \
                             control characters and bytes that are no UTF-8 as \\xNN."
     )]
     Scan {
@@ -179,15 +210,54 @@ pub(crate) enum Command {
     },
 
     /// Prints the nodes: address, partitions, keys, bytes of keys and values; tabs between.
+    #[command(after_help = "\
+Example of a line:
+  127.0.0.1:7400  1366  33402  1603296
+
+Exits with 1 if a node did not answer; its keys and bytes are then a dash.")]
     Map,
 
     /// Prints counters, name and number: totals of the cluster, then node.HOST:PORT.NAME for every node.
-    #[command(after_help = "A total is the sum over the nodes; of names that end in _max, the greatest.")]
-    Stats,
+    #[command(after_help = "\
+A total is the sum over the nodes; of names that end in _max, the greatest. Names that end in
+_bytes count bytes, in _ms milliseconds.
+
+With --watch, a counter that only rises is followed by its rate since the round before, as in
+\"requests_get 5000 312.5/s\". A terminal is cleared between rounds; anywhere else an empty line
+ends each. Ctrl-C ends it with exit code 0.
+
+Examples:
+  dht stats
+  dht stats --watch                 every second
+  dht stats --watch 5 --count 12    for a minute
+
+Exits with 1 if a node did not answer (with --watch, in the last round).")]
+    Stats {
+        /// Repeats, every so many seconds.
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1")]
+        watch: Option<Span>,
+        /// Ends after so many rounds.
+        #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+    },
 
     /// Asks every node for a sign of life and prints how long it took.
-    #[command(after_help = "Exits with 1 if a node did not answer.")]
+    #[command(after_help = "\
+Prints a line a node: address, tab, ok, tab, milliseconds.
+
+Exits with 1 if a node did not answer; it is named on standard error.")]
     Ping,
+
+    /// Prints a script that teaches a shell to complete this command's arguments.
+    #[command(after_help = "\
+Examples:
+  source <(dht completions bash)                                    in this shell, or in ~/.bashrc
+  dht completions zsh > ~/.zfunc/_dht                               a folder of zsh's fpath
+  dht completions fish > ~/.config/fish/completions/dht.fish")]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 /// The types that a value on the command line can have.

@@ -22,7 +22,8 @@ pub(crate) fn map(client: &Client) -> Result<(), Failure> {
     print(&text, failed)
 }
 
-pub(crate) fn stats(client: &Client) -> Result<(), Failure> {
+/// The counters of every node that gives them, and whether one did not, which is said then.
+pub(crate) fn node_stats(client: &Client) -> (Vec<(String, NodeStats)>, bool) {
     let mut failed = false;
     let mut nodes: Vec<(String, NodeStats)> = Vec::new();
     for (node, answer) in client.stats() {
@@ -34,7 +35,14 @@ pub(crate) fn stats(client: &Client) -> Result<(), Failure> {
             }
         }
     }
-    print(&output::stats_text(&nodes), failed)
+    (nodes, failed)
+}
+
+pub(crate) fn stats(client: &Client) -> Result<(), Failure> {
+    let (nodes, failed) = node_stats(client);
+    let lines = output::stats_lines(&nodes);
+    let text: String = lines.iter().map(|(name, number)| format!("{name} {number}\n")).collect();
+    print(&text, failed)
 }
 
 pub(crate) fn ping(client: &Client) -> Result<(), Failure> {

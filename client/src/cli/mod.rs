@@ -4,6 +4,7 @@
 //! ```text
 //! args ─ settings ─ app ─┬─ commands   get put del incr cas scan      ─ output (pure)
 //!                        ├─ cluster    map stats ping                 ─ output
+//!                        ├─ watch      stats --watch                  ─ output
 //!                        └─ import, export                            ─ format (pure)
 //! ```
 
@@ -17,8 +18,9 @@ mod format;
 mod import;
 mod output;
 mod settings;
+mod watch;
 
 pub use app::run;
-pub(crate) use app::{exit_code_of, parse, start_log};
+pub(crate) use app::{exit_code_of, parse, print_completions, start_log};
 pub(crate) use failure::Failure;
 pub(crate) use settings::read_config_file;

@@ -78,7 +78,7 @@ fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
 pub(crate) type NodeStats = Vec<(String, u64)>;
 
 /// The counters of a cluster: totals first, then each node's.
-pub(crate) fn stats_text(nodes: &[(String, NodeStats)]) -> String {
+pub(crate) fn stats_lines(nodes: &[(String, NodeStats)]) -> NodeStats {
     let mut totals: Vec<(&str, u64)> = Vec::new();
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, number) in nodes.iter().flat_map(|(_, stats)| stats) {
@@ -89,16 +89,11 @@ pub(crate) fn stats_text(nodes: &[(String, NodeStats)]) -> String {
         let total = &mut totals[at].1;
         *total = if name.ends_with("_max") { (*total).max(*number) } else { total.saturating_add(*number) };
     }
-    let mut text = String::new();
-    for (name, number) in totals {
-        text.push_str(&format!("{name} {number}\n"));
-    }
+    let mut lines: NodeStats = totals.into_iter().map(|(name, number)| (name.to_owned(), number)).collect();
     for (address, stats) in nodes {
-        for (name, number) in stats {
-            text.push_str(&format!("node.{address}.{name} {number}\n"));
-        }
+        lines.extend(stats.iter().map(|(name, number)| (format!("node.{address}.{name}"), *number)));
     }
-    text
+    lines
 }
 
 /// The line of a node in `map`; a dash for what a node did not say.
@@ -150,9 +145,17 @@ mod tests {
             ("b:2".to_owned(), stats(&[("entries", 2), ("batch_max", 5), ("extra", 4)])),
         ];
         assert_eq!(
-            stats_text(&nodes),
-            "entries 3\nbatch_max 7\nextra 4\nnode.a:1.entries 1\nnode.a:1.batch_max 7\n\
-             node.b:2.entries 2\nnode.b:2.batch_max 5\nnode.b:2.extra 4\n"
+            stats_lines(&nodes),
+            stats(&[
+                ("entries", 3),
+                ("batch_max", 7),
+                ("extra", 4),
+                ("node.a:1.entries", 1),
+                ("node.a:1.batch_max", 7),
+                ("node.b:2.entries", 2),
+                ("node.b:2.batch_max", 5),
+                ("node.b:2.extra", 4),
+            ])
         );
     }
 

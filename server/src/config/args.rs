@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 use dht_protocol::placement::hash::HashKey;
 
 use super::size::{ByteSize, parse_byte_size};
@@ -40,6 +41,15 @@ pub enum Command {
     Node(NodeArgs),
     /// Run several nodes on this machine and stop them together
     Dev(DevArgs),
+    /// Print a script that teaches a shell to complete this program's arguments
+    #[command(after_help = "EXAMPLES:\n  \
+        source <(dhtd completions bash)                              in this shell, or in ~/.bashrc\n  \
+        dhtd completions zsh > ~/.zfunc/_dhtd                        a folder of zsh's fpath\n  \
+        dhtd completions fish > ~/.config/fish/completions/dhtd.fish")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 /// Settings of a node; what is not given comes from the file or is a default.

@@ -1,10 +1,14 @@
 //! `map`, `stats` and `ping`, with all daemons there, with one missing, and with none.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use dht_client::Client;
+use dht_tests::binaries;
 use dht_tests::cluster::Cluster;
+use dht_tests::process::Process;
 use dht_tests::program::Program;
+use dht_tests::wait::{PATIENCE, wait_until};
 
 use super::assert_one_line;
 use crate::registry::Case;
@@ -12,6 +16,8 @@ use crate::registry::Case;
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("cli::map_stats_and_ping_of_three_daemons", three_daemons),
+        Case::new("cli::watched_counters_have_rates", watched_counters),
+        Case::new("cli::ctrl_c_ends_a_watch_well", ctrl_c_ends_a_watch),
         Case::new("cli::a_missing_daemon_is_named_and_the_others_shown", a_missing_daemon),
         Case::new("cli::no_server_is_one_line_that_says_what_to_do", no_server),
     ]
@@ -81,6 +87,42 @@ fn three_daemons() {
         })
         .collect();
     assert_eq!(answered, sorted(cluster.addresses()));
+}
+
+fn watched_counters() {
+    let cluster = Cluster::start(3);
+    let run = |arguments: &[&str]| Program::dht(&cluster.servers()).arg("stats").args(arguments).run();
+    let output = run(&["--watch", "0.2", "--count", "3"]).success();
+    assert!(output.stderr.is_empty() && !output.stdout.contains('\x1b'), "{}", output.report());
+    let rounds: Vec<&str> = output.stdout.split_terminator("\n\n").collect();
+    assert_eq!(rounds.len(), 3, "{}", output.report());
+    assert!(rounds[0].lines().all(|line| line.split(' ').count() == 2), "{}", output.report());
+    for round in &rounds[1..] {
+        let fields = |name: &str| -> Vec<&str> {
+            let line = round.lines().find(|line| line.split(' ').next() == Some(name));
+            line.unwrap_or_else(|| panic!("{name}\n{}", output.report())).split(' ').collect()
+        };
+        assert_eq!(fields("partitions"), ["partitions", "4096"]);
+        // Watching is itself what is counted: one request to each node in a round.
+        let requests = fields("requests_stats");
+        let rate: f64 = requests[2].strip_suffix("/s").unwrap().parse().unwrap();
+        assert!(rate > 0.0 && rate.is_finite(), "{}", output.report());
+    }
+    for wrong in [&["--count", "3"][..], &["--watch", "0"], &["--watch", "--count", "0"]] {
+        assert_eq!(run(wrong).exits(2).stdout, "");
+    }
+}
+
+fn ctrl_c_ends_a_watch() {
+    let cluster = Cluster::start(1);
+    let mut command = Command::new(binaries::dht());
+    command.args(["--servers", &cluster.servers(), "stats", "--watch", "60s"]);
+    let mut process = Process::spawn(&mut command);
+    wait_until(PATIENCE, "the first round", || process.stdout().ends_with("\n\n"));
+    process.signal("INT");
+    let status = process.wait_for_exit(PATIENCE);
+    assert_eq!(status.code(), Some(0), "{}", process.report());
+    assert_eq!(process.stderr(), "", "{}", process.report());
 }
 
 fn sorted<'a>(addresses: impl Iterator<Item = &'a str>) -> Vec<&'a str> {

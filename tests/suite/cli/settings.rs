@@ -14,6 +14,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("cli::flags_go_before_the_environment_and_that_before_the_file", precedence),
         Case::new("cli::each_place_of_a_setting_reaches_the_cluster", every_place_works),
         Case::new("cli::a_wrong_settings_file_is_named_with_its_line", wrong_files),
+        Case::new("cli::every_program_completes_in_every_shell", completions),
         Case::new("cli::help_teaches_and_version_tells", help_and_version),
     ]
 }
@@ -77,6 +78,28 @@ fn wrong_files() {
     }
 }
 
+fn completions() {
+    for (program, path, word) in [
+        ("dht", binaries::dht(), "incr"),
+        ("dht-bench", binaries::dht_bench(), "read-share"),
+        ("dhtd", binaries::dhtd(), "advertise"),
+    ] {
+        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+            // A settings file that is not there is of no matter.
+            let run =
+                Program::new(&path).env("DHT_CONFIG", "/no/such/file").args(["completions", shell]).run();
+            let output = run.success();
+            let names = output.stdout.contains(program) && output.stdout.contains(word);
+            assert!(names && output.stderr.is_empty(), "{}", output.report());
+        }
+        let wrong = Program::new(&path).args(["completions", "csh"]).run().exits(2);
+        assert!(wrong.stderr.contains("csh") && wrong.stderr.lines().count() == 1, "{}", wrong.report());
+    }
+    let script = dht().args(["completions", "bash"]).run().success().stdout;
+    let read = Program::new("bash").args(["-n"]).stdin(script).run().success();
+    assert_eq!(read.stderr, "");
+}
+
 fn help_and_version() {
     let help = dht().arg("--help").run().success();
     assert_eq!(help.stderr, "");
@@ -88,9 +111,24 @@ fn help_and_version() {
     }
     let widest = help.stdout.lines().map(|line| line.chars().count()).max();
     assert!(widest.is_some_and(|characters| characters <= 110), "{widest:?}");
-    for command in ["put", "get", "del", "incr", "cas", "scan", "import", "export", "map", "stats", "ping"] {
+    for command in [
+        "put",
+        "get",
+        "del",
+        "incr",
+        "cas",
+        "scan",
+        "import",
+        "export",
+        "map",
+        "stats",
+        "ping",
+        "completions",
+    ] {
         let help = dht().args([command, "--help"]).run().success();
         assert!(help.stdout.contains("Usage: dht "), "{}", help.report());
+        let widest = help.stdout.lines().map(|line| line.chars().count()).max();
+        assert!(widest.is_some_and(|characters| characters <= 110), "{widest:?}\n{}", help.report());
     }
     let version = dht().arg("--version").run().success().stdout;
     assert_eq!(version, concat!("dht ", env!("CARGO_PKG_VERSION"), "\n"));
