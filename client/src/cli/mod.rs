@@ -15,6 +15,7 @@ mod export;
 mod failure;
 mod format;
 mod import;
+mod many;
 mod output;
 mod settings;
 
