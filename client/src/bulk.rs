@@ -29,7 +29,7 @@ use dht_protocol::response::Response;
 
 use crate::call::{Call, Core, Failed, Last, is_write, unopened};
 use crate::connection::{Answer, CallError, Connection, Pipeline};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::BULK_THREADS_MAX;
 use crate::retry::{Failure, Retry, Step};
 
@@ -317,7 +317,7 @@ impl Share<'_> {
                 Box::new(call)
             }
         };
-        let deadline = call.deadline;
+        let (deadline, in_doubt) = (call.deadline, call.retry.in_doubt());
         let (at, key) = (task.at, task.key);
         let outcome = worker.entries.with_request(at, |request| {
             match core.ready_to_send(&call, self.node, self.connection, request) {
@@ -332,6 +332,11 @@ impl Share<'_> {
         match outcome {
             Ok(None) => {}
             Ok(Some((task, failed))) => worker.fail(task, failed),
+            // A value that was stored once and cannot be brought into its form again.
+            Err(error) if in_doubt => {
+                let reason = format!("a write was lost on the way, then: {error}");
+                worker.ended.push((at, Err(Error::Unknown { reason })));
+            }
             Err(error) => worker.ended.push((at, Err(error))),
         }
         None

@@ -153,16 +153,17 @@ impl Pools {
         deadline: Instant,
     ) -> Result<Picked, OpenError> {
         let left = deadline.saturating_duration_since(Instant::now());
+        // One more connection is worth a part of the call's time, where there is one that works.
+        let timeout = self.connect_timeout.min(if least.is_some() { left / 4 } else { left });
         let greeting = Greeting { client_id: self.client_id, cluster_id: self.cluster_id };
-        let opened =
-            open(&pool.node.address, &greeting, self.connect_timeout.min(left)).and_then(|connection| {
-                let found = connection.hello().node;
-                if found == pool.node.id {
-                    Ok(Arc::new(connection))
-                } else {
-                    Err(OpenError::Unreachable(format!("node {found} is there, not node {}", pool.node.id)))
-                }
-            });
+        let opened = open(&pool.node.address, &greeting, timeout).and_then(|connection| {
+            let found = connection.hello().node;
+            if found == pool.node.id {
+                Ok(Arc::new(connection))
+            } else {
+                Err(OpenError::Unreachable(format!("node {found} is there, not node {}", pool.node.id)))
+            }
+        });
         let mut state = lock(&pool.state);
         state.connecting = false;
         pool.connected.notify_all();
@@ -180,7 +181,7 @@ impl Pools {
             }
             Err(error) => {
                 // An attempt cut short by the caller's own time says nothing to others, who may have more.
-                if left >= self.connect_timeout || !matches!(error, OpenError::Unreachable(_)) {
+                if timeout >= self.connect_timeout || !matches!(error, OpenError::Unreachable(_)) {
                     state.failed = Some((Instant::now(), error.clone()));
                 }
                 match least {

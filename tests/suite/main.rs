@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr, reason = "seeds and figures, so that a run can be repeated")]
 
 mod bench;
+mod bulk;
 mod cli;
 mod client_api;
 mod client_faults;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         protocol_basics::cases,
         protocol_refusals::cases,
         bench::cases,
+        bulk::cases,
         cli::cases,
         client_api::cases,
         client_faults::cases,

@@ -12,7 +12,7 @@ use crate::Client;
 use crate::cli::args::{Args, Command};
 use crate::cli::failure::Failure;
 use crate::cli::settings::{Given, Settings, one_line, read_config_file};
-use crate::cli::{cluster, commands, export, import, watch};
+use crate::cli::{cluster, commands, export, import, many, watch};
 
 const PROGRAM: &str = "dht";
 
@@ -101,6 +101,9 @@ fn run_command(command: Command, settings: &Settings) -> Result<(), Failure> {
         Command::Del { keys } => {
             commands::del(&connect()?, keys.into_iter().map(OsString::into_encoded_bytes))
         }
+        Command::Mget { keys } => many::mget(&connect()?, &key_bytes(keys)),
+        Command::Mput { file, value_type } => many::mput(&connect()?, &file, value_type),
+        Command::Mdel { keys, file } => many::mdel(&connect()?, &key_bytes(keys), file.as_deref()),
         Command::Incr { key, by } => commands::incr(&connect()?, &key.into_encoded_bytes(), by),
         Command::Cas { key, version, value, value_type } => {
             let value = commands::parse_value(value_type, &value)?;
@@ -123,6 +126,10 @@ fn run_command(command: Command, settings: &Settings) -> Result<(), Failure> {
         Command::Stats { watch: Some(period), count } => watch::watch(&connect()?, period.0, count),
         Command::Ping => cluster::ping(&connect()?),
     }
+}
+
+fn key_bytes(keys: Vec<OsString>) -> Vec<Vec<u8>> {
+    keys.into_iter().map(OsString::into_encoded_bytes).collect()
 }
 
 fn connect_with(settings: &Settings, connections_per_node: Option<usize>) -> Result<Client, Failure> {

@@ -17,6 +17,8 @@ Examples:
   dht put answer 42 --type int             store a number
   dht get greeting                         print the value
   dht get greeting --json                  print key, type, version and value
+  dht mget one two three                   print many values, key and value a line
+  dht mput pairs.txt                       store lines of key, tab, value
   dht incr visits                          count, from 0
   dht cas answer \"$VERSION\" 43 --type int  write only if nobody else did
   dht scan --prefix user: --limit 10       list entries
@@ -114,6 +116,51 @@ Exits with 1 if a key was missing; the others are removed all the same.")]
         /// The keys.
         #[arg(required = true)]
         keys: Vec<OsString>,
+    },
+
+    /// Prints the values of many keys at once, in their order: key, tab, value.
+    #[command(
+        after_help = "Tab, newline, carriage return and backslash are shown as \\t \\n \\r \\\\, other \
+                            control characters and bytes that are no UTF-8 as \\xNN. Exits with 1 if a key was \
+                            missing or failed; it is named on standard error, and the others are printed all the \
+                            same."
+    )]
+    Mget {
+        /// The keys.
+        #[arg(required = true)]
+        keys: Vec<OsString>,
+    },
+
+    /// Stores many values at once: lines of key, tab, value.
+    #[command(after_help = "\
+Example:
+  printf 'one\\t1\\ntwo\\t2\\n' | dht mput - --type int
+
+Everything behind the first tab is the value. In keys and values, tab, newline, carriage return
+and backslash are written \\t \\n \\r \\\\; a backslash before anything else stands for itself.
+A key that stands twice keeps its last value. A line that cannot be read or stored is named on
+standard error and passed over; the exit code is then 1. For tables with a header line and for
+JSON, see `dht import`.")]
+    Mput {
+        /// The file; - is standard input.
+        file: PathBuf,
+        /// How to interpret the values.
+        #[arg(long = "type", value_enum, default_value_t = TypeName::Text)]
+        value_type: TypeName,
+    },
+
+    /// Removes many keys at once and prints how many there were.
+    #[command(
+        after_help = "Exits with 1 if a key was missing or failed; it is named on standard error, and the \
+                            others are removed all the same."
+    )]
+    Mdel {
+        /// The keys.
+        #[arg(required_unless_present = "file")]
+        keys: Vec<OsString>,
+        /// A file of keys, one a line, written as for `dht mput`; - is standard input.
+        #[arg(long, value_name = "FILE", conflicts_with = "keys")]
+        file: Option<PathBuf>,
     },
 
     /// Adds to a counter, which begins at 0, and prints its new value.

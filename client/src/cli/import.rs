@@ -191,7 +191,7 @@ fn write_rows(queue: &Receiver<Numbered>, shared: &Shared, mut write: impl FnMut
 }
 
 /// Whether the next row may fare better.
-fn is_the_rows_own_fault(error: &Error) -> bool {
+pub(crate) fn is_the_rows_own_fault(error: &Error) -> bool {
     match error {
         Error::BadKey { .. } | Error::TooLarge { .. } | Error::Encode { .. } => true,
         Error::Refused { status, .. } => {

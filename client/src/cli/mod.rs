@@ -16,6 +16,7 @@ mod export;
 mod failure;
 mod format;
 mod import;
+mod many;
 mod output;
 mod settings;
 mod watch;

@@ -24,4 +24,5 @@ pub(crate) use jsonl::{Exactness, write_json_row};
 pub(crate) use parser::Parser;
 pub(crate) use records::{Record, Records};
 pub(crate) use row::{Row, parse_plain_text};
+pub(crate) use tsv::unescape;
 pub(crate) use writer::Writer;
