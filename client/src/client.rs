@@ -107,8 +107,8 @@ impl Client {
     /// | `f32`, `f64` | float |
     /// | `bool` | bool |
     /// | `str`, `String`, `char` | text, which [`Client::append`] lengthens |
-    /// | a byte string (`serde_bytes`, [`Value::Bytes`]) | bytes, which [`Client::append`] lengthens |
-    /// | [`Value`] | what it says |
+    /// | a byte string (`serde_bytes`, [`Value::Bytes`](crate::Value::Bytes)) | bytes, which [`Client::append`] lengthens |
+    /// | [`Value`](crate::Value) | what it says |
     /// | anything else (unsigned integers, options, structs, `Vec<u8>` and other sequences, maps, enums …) | MessagePack, fields by name |
     ///
     /// So begin a counter with `&0i64` or with `add` itself, and give bytes as `&Value::Bytes(bytes)`: serde cannot
