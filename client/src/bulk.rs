@@ -214,6 +214,10 @@ impl<'k, 'a, E: Entries> Worker<'k, 'a, E> {
         match (failed, &mut task.call) {
             (Failed::Final(error), _) => self.ended.push((at, Err(error))),
             (Failed::Retryable(failure, last), Some(call)) => {
+                if failure == Failure::Forgotten && !call.renew_token(&self.core.tokens) {
+                    self.ended.push((at, Err(call.time_up(last))));
+                    return;
+                }
                 match call.retry.on_failure(Instant::now(), failure) {
                     Step::Again(again_at) => {
                         self.next_pass_at = self.next_pass_at.max(again_at);

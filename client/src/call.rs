@@ -103,6 +103,9 @@ impl Core {
                 Err(Failed::Final(error)) => return Err(error),
                 Err(Failed::Retryable(failure, last)) => (failure, last),
             };
+            if failure == Failure::Forgotten && !call.renew_token(&self.tokens) {
+                return Err(call.time_up(last));
+            }
             let now = Instant::now();
             match call.retry.on_failure(now, failure) {
                 Step::Again(at) => thread::sleep(at.saturating_duration_since(now)),
@@ -263,18 +266,17 @@ impl Core {
             let last = Last::Refused { address: address.to_owned(), status, text };
             return Err(Failed::Retryable(Failure::Refused, last));
         }
+        if status.meaning() == Meaning::Unknown && !call.retry.in_doubt() {
+            let text = "not applied, as the node cannot tell it from writes that it forgot; send it again"
+                .to_owned();
+            let last = Last::Refused { address: address.to_owned(), status, text };
+            return Err(Failed::Retryable(Failure::Forgotten, last));
+        }
         if let Some(result) = read(response) {
             return Ok(result);
         }
         Err(Failed::Final(match status.meaning() {
             Meaning::Done => broken(connection, op, Malformed("answer to another request")),
-            // The one copy that there is was not applied: the node only cannot tell it from others that it forgot.
-            Meaning::Unknown if !call.retry.in_doubt() => Error::Refused {
-                status,
-                text:
-                    "it was not applied, as the node cannot tell it from writes that it forgot; send it again"
-                        .to_owned(),
-            },
             Meaning::Unknown => Error::Unknown { reason: format!("{address} says: {text}") },
             Meaning::NotDone => call.refused(address, status, text),
         }))
@@ -314,6 +316,16 @@ impl Core {
 
     pub(crate) fn next_random(&self) -> u64 {
         splitmix64(self.random.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed))
+    }
+}
+
+impl<'a> Call<'a> {
+    /// Gives a write that nobody has applied, nor will, a new number. `false`: too many are open, for too long.
+    pub(crate) fn renew_token(&mut self, tokens: &'a WriteTokens) -> bool {
+        // The old number is settled first, so that it does not hold up the new one.
+        self.write = None;
+        self.write = tokens.open(self.deadline);
+        self.write.is_some()
     }
 }
 

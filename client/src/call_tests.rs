@@ -218,6 +218,22 @@ fn an_outcome_that_a_node_forgot_is_unknown() {
 }
 
 #[test]
+fn a_first_copy_that_a_node_takes_for_a_forgotten_write_goes_again_under_a_new_number() {
+    let node = FakeNode::alone(|asked| match (asked.number, &asked.request) {
+        (0, Request::Put { token: Some(token), .. }) => {
+            assert_eq!((token.seq, token.retry), (1, false));
+            asked.refuse(Status::OutcomeUnknown)
+        }
+        (_, Request::Put { token: Some(token), .. }) => {
+            assert_eq!((token.seq, token.floor, token.retry), (2, 2, false));
+            asked.send(&DONE)
+        }
+        _ => asked.refuse(Status::Malformed),
+    });
+    patient(&node).put("k", &1).unwrap();
+}
+
+#[test]
 fn out_of_memory_is_not_done_at_first_and_unknown_after_a_loss() {
     let node = FakeNode::alone(|asked| match asked.number {
         1 => Reply::Close(vec![]),

@@ -35,6 +35,9 @@ pub(crate) enum Failure {
     Lost(NodeId, Incarnation),
     /// The node said that it did not do it, for now.
     Refused,
+    /// The node did not do it, as it cannot tell it from writes that it forgot. It was the only copy, so the write may
+    /// go again under a new number.
+    Forgotten,
     /// The node said that it does not own the key, and there is a newer map now.
     Moved,
 }
