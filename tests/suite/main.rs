@@ -12,6 +12,7 @@ mod cli;
 mod client_api;
 mod client_faults;
 mod dev_cluster;
+mod fairness;
 mod http;
 mod http_client;
 mod http_metrics;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         client_api::cases,
         client_faults::cases,
         dev_cluster::cases,
+        fairness::cases,
         http::cases,
         http_metrics::cases,
         import_export::cases,

@@ -28,6 +28,10 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("protocol_refusals::only_the_owner_answers", owners),
         Case::new("protocol_refusals::a_span_is_bounded", spans),
         Case::new("protocol_refusals::a_member_answers_a_greeting", greeting),
+        Case::new(
+            "protocol_refusals::a_lone_node_ignores_what_strangers_greet_it_with",
+            greeting_a_lone_node,
+        ),
     ]
 }
 
@@ -257,4 +261,22 @@ fn greeting() {
         assert_eq!(theirs.incarnation, greeted.incarnation);
     }
     assert_eq!(client.call(&Request::Ping).status(), Status::Ok);
+}
+
+/// A stranger's greeting once stopped a daemon that has no members at all.
+fn greeting_a_lone_node() {
+    let mut daemon = Daemon::start(&[]);
+    let mut client = RawClient::connect(daemon.address());
+    let greeted = client.hello(0);
+    let stranger = PeerHello {
+        cluster_id: ClusterId(7),
+        incarnation: greeted.incarnation,
+        node: greeted.node,
+        age_ms: u64::MAX,
+    };
+    for _ in 0..10 {
+        assert_eq!(client.call(&Request::PeerHello(stranger)).status(), Status::Ok);
+    }
+    assert_eq!(RawClient::greeted(daemon.address(), 0).call(&Request::Ping).status(), Status::Ok);
+    assert!(daemon.is_running());
 }
