@@ -215,7 +215,7 @@ impl Write<'_> {
         Ok(finished(written, number))
     }
 
-    /// A copy of `parts`, one after the other, outside the arena. Not to be called under the lock.
+    /// A copy of `parts`, one after the other, outside the arena. Long parts are not to be copied under the lock.
     fn large(&self, parts: [&[u8]; 2]) -> Result<Arc<LargeValue>, Refusal<'static>> {
         LargeValue::concat(&parts, self.dispatcher.memory()).map_err(|_| Refusal::of(Status::OutOfMemory))
     }
@@ -313,7 +313,13 @@ fn add(write: &Write<'_>, hosted: &Hosted, delta: i64) -> Result<Outcome, Refusa
         } else {
             binary.as_slice()
         };
-        write.store(inner, NewValue::Inline(ValueRef { value_type, bytes }), after)
+        let new = if is_large(write.key.as_bytes().len(), bytes.len()) {
+            // The key alone fills an entry. A number is short enough to be copied under the lock.
+            NewValue::Large(value_type, write.large([bytes, &[]])?)
+        } else {
+            NewValue::Inline(ValueRef { value_type, bytes })
+        };
+        write.store(inner, new, after)
     })
 }
 
