@@ -149,6 +149,12 @@ impl<H: HashKeys> Table<H> {
         }
         if written.is_ok() {
             self.pay_for_compaction(dead_before);
+        } else if self.entries == 0
+            && let Some(at) = self.directory.locate(hash)
+            && self.directory.leaf(at).bits() == self.span.bits
+        {
+            // The leaf was made for the entry that was refused. No delete will come that gives it back.
+            self.directory.clear();
         }
         self.end_step();
         written
