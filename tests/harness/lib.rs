@@ -13,6 +13,7 @@
 //! routed            a connection to each node, chosen by the map
 //! resident          how much memory a process holds
 //! wait              polls a condition under a deadline
+//! fuzzing/          what every input must keep to: for cargo-fuzz, and for seeded runs in the test command
 //! random            seeded numbers, so that a failing run can be repeated
 //! ```
 
@@ -21,6 +22,7 @@
 pub mod binaries;
 pub mod cluster;
 pub mod daemon;
+pub mod fuzzing;
 pub mod linearizability;
 pub mod process;
 pub mod program;

@@ -9,7 +9,7 @@ use dht_protocol::status::Status;
 use crate::samples::{self, Kind, recode};
 
 /// What [`dht_protocol::request::Request::decode`] may refuse with, as PROTOCOL.md lists it.
-pub(crate) const DECODE_REFUSALS: [Status; 7] = [
+const DECODE_REFUSALS: [Status; 7] = [
     Status::Malformed,
     Status::UnknownVersion,
     Status::UnknownOpcode,

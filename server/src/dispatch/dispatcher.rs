@@ -348,6 +348,14 @@ impl Dispatcher {
         guard.store.maintain(memory_is_short).more
     }
 
+    /// Checks every invariant of every partition. Cost: visits everything, under one lock after the other. For tests.
+    ///
+    /// # Panics
+    /// When one does not hold.
+    pub fn check_invariants(&self) {
+        self.partitions.iter().flatten().for_each(|hosted| hosted.lock().store.check_invariants());
+    }
+
     /// From now on the node says that it stops. It answers all the same until its connections are closed.
     pub fn begin_stop(&self) {
         self.is_stopping.store(true, Ordering::Release);
