@@ -37,6 +37,9 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
 /// Header fields of an HTTP request.
 pub const HTTP_HEADERS_MAX: usize = 64;
 
+/// Connections that the system has made and the acceptor has not yet taken. The system may have a lower limit
+/// (`net.core.somaxconn`).
+pub const LISTEN_QUEUE_MAX: i32 = 1_024;
 /// Connections accepted but not yet taken over by their worker.
 pub const HANDOVER_QUEUE_MAX: usize = 1_024;
 /// Connections of one worker; one more is closed at once, and counted.
