@@ -79,6 +79,12 @@ pub const MEMORY_LIMIT_DEFAULT_PERCENT: u64 = 80;
 
 /// Pause of housekeeping between two rounds over all partitions, milliseconds.
 pub const HOUSEKEEPING_PAUSE_MS: u64 = 200;
+/// Housekeeping gives free pages back to the system where so many bytes more are resident than are in use,
+pub const GIVE_BACK_BYTES_MIN: u64 = 8 << 20;
+/// and they are one part in so many of those in use: looking for them takes the longer the more there are.
+pub const GIVE_BACK_SHARE: u64 = 8;
+/// That takes at most one part in so many of the time, whatever is freed.
+pub const GIVE_BACK_TIME_SHARE: u32 = 100;
 /// Memory is short, and housekeeping compacts more, above this part of the memory limit, percent.
 pub const MEMORY_SHORT_PERCENT: u64 = 90;
 /// Bounded steps of compaction that a write refused memory may cause in its own partition, the lock let go between
