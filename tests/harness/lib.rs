@@ -12,6 +12,8 @@
 //! requests          requests in few words
 //! routed            a connection to each node, chosen by the map
 //! resident          how much memory a process holds
+//! descriptors       how many files and sockets a process has open, and may have
+//! siege, bystander  an attack on a daemon, and a client who must not notice it
 //! wait              polls a condition under a deadline
 //! random            seeded numbers, so that a failing run can be repeated
 //! ```
@@ -19,8 +21,10 @@
 #![forbid(unsafe_code)]
 
 pub mod binaries;
+pub mod bystander;
 pub mod cluster;
 pub mod daemon;
+pub mod descriptors;
 pub mod linearizability;
 pub mod process;
 pub mod program;
@@ -30,4 +34,5 @@ pub mod raw_client;
 pub mod requests;
 pub mod resident;
 pub mod routed;
+pub mod siege;
 pub mod wait;
