@@ -50,6 +50,8 @@ pub const POLL_EVENTS_MAX: usize = 1_024;
 pub const ACCEPT_RETRY_MS: u64 = 50;
 /// Refused frames of one connection that are logged; further ones are only counted.
 pub const REFUSALS_LOGGED_PER_CONNECTION_MAX: u32 = 3;
+/// The same for all connections of one worker in a second; the next line says how many were left out.
+pub const REFUSALS_LOGGED_PER_SECOND_MAX: u32 = 10;
 
 /// A daemon that stops looks so often which connections have been quiet, milliseconds.
 pub const SHUTDOWN_TICK_MS: u64 = 20;

@@ -1,5 +1,7 @@
 //! Frames that are wrong, too long, never finished, or no frames at all.
 
+use std::time::Instant;
+
 use dht_protocol::limits::{BODY_BYTES_MAX, HEADER_BYTES};
 use dht_protocol::op::Op;
 use dht_protocol::request::Request;
@@ -9,6 +11,7 @@ use dht_tests::random::{Random, seed};
 use dht_tests::raw_client::{RawClient, hello_request};
 use dht_tests::requests::{add, append, delete, get, put};
 use dht_tests::siege::Siege;
+use dht_tests::wait::PATIENCE;
 
 use super::attacker::{Attacker, announcing, answers_in, frame_of, raw_frame};
 use super::{MIB, NOISE_BYTES};
@@ -21,6 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("hostile::lengths_around_every_limit", lengths),
         Case::new("hostile::a_frame_cut_at_every_byte_by_a_peer_that_goes", cut_and_gone),
         Case::new("hostile::garbage", garbage),
+        Case::new("hostile::refusals_do_not_fill_the_log", short_log),
     ]
 }
 
@@ -182,6 +186,27 @@ fn garbage() {
         writer.join().expect("the daemon reads");
         assert_eq!(client.call(&Request::Ping).status(), Status::Ok, "the connection stays");
     });
+}
+
+fn short_log() {
+    const CONNECTIONS: u64 = 2_000;
+    /// Lines of one worker in a second.
+    const LINES_PER_SECOND_MAX: u64 = 10;
+    let mut daemon = Daemon::start(&["--memory-limit", "64MiB", "--workers", "1"]);
+    let begun = Instant::now();
+    Siege::new("a log to be filled", NOISE_BYTES, NOISE_BYTES).run(&mut daemon, |field| {
+        for _ in 0..CONNECTIONS {
+            let mut attacker = Attacker::connect(field.address());
+            attacker.send(&announcing(0, 0));
+            assert_eq!(attacker.last_answers().len(), 1);
+        }
+    });
+    assert_eq!(RawClient::greeted(daemon.address(), 0).stat("frames_refused"), CONNECTIONS);
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait_for_exit(PATIENCE).code(), Some(0));
+    let lines = daemon.stderr().lines().filter(|line| line.contains("frame refused")).count() as u64;
+    let lines_max = LINES_PER_SECOND_MAX * (begun.elapsed().as_secs() + 2);
+    assert!((3..=lines_max).contains(&lines), "{lines} lines\n{}", daemon.report());
 }
 
 fn noise(random: &mut Random, bytes_max: u64) -> Vec<u8> {
