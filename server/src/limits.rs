@@ -37,6 +37,9 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
 /// Header fields of an HTTP request.
 pub const HTTP_HEADERS_MAX: usize = 64;
 
+/// Connections that the system has made and the acceptor has not yet taken. The system may have a lower limit
+/// (`net.core.somaxconn`).
+pub const LISTEN_QUEUE_MAX: i32 = 1_024;
 /// Connections accepted but not yet taken over by their worker.
 pub const HANDOVER_QUEUE_MAX: usize = 1_024;
 /// Connections of one worker; one more is closed at once, and counted.
@@ -47,6 +50,8 @@ pub const POLL_EVENTS_MAX: usize = 1_024;
 pub const ACCEPT_RETRY_MS: u64 = 50;
 /// Refused frames of one connection that are logged; further ones are only counted.
 pub const REFUSALS_LOGGED_PER_CONNECTION_MAX: u32 = 3;
+/// The same for all connections of one worker in a second; the next line says how many were left out.
+pub const REFUSALS_LOGGED_PER_SECOND_MAX: u32 = 10;
 
 /// A daemon that stops looks so often which connections have been quiet, milliseconds.
 pub const SHUTDOWN_TICK_MS: u64 = 20;
@@ -76,6 +81,12 @@ pub const MEMORY_LIMIT_DEFAULT_PERCENT: u64 = 80;
 
 /// Pause of housekeeping between two rounds over all partitions, milliseconds.
 pub const HOUSEKEEPING_PAUSE_MS: u64 = 200;
+/// Housekeeping gives free pages back to the system where so many bytes more are resident than are in use,
+pub const GIVE_BACK_BYTES_MIN: u64 = 8 << 20;
+/// and they are one part in so many of those in use: looking for them takes the longer the more there are.
+pub const GIVE_BACK_SHARE: u64 = 8;
+/// That takes at most one part in so many of the time, whatever is freed.
+pub const GIVE_BACK_TIME_SHARE: u32 = 100;
 /// Memory is short, and housekeeping compacts more, above this part of the memory limit, percent.
 pub const MEMORY_SHORT_PERCENT: u64 = 90;
 /// Bounded steps of compaction that a write refused memory may cause in its own partition, the lock let go between

@@ -21,8 +21,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Blocks of this size and above come as pages of their own from the operating system.
-const MAPPED_BYTES_MIN: u64 = 128 << 10;
+/// Blocks of this size and above come as pages of their own from the operating system: `store::allocator` sees to it.
+pub const MAPPED_BYTES_MIN: u64 = 1 << 20;
 /// Size of a page.
 const PAGE_BYTES: u64 = 4 << 10;
 
@@ -241,7 +241,7 @@ impl Drop for Charge {
 }
 
 /// What a heap block of `bytes` takes from the operating system: the allocator's header and rounding (glibc's:
-/// 8 bytes and 16-byte steps, 32 at least; pages above 128 KiB). Nothing for an empty block.
+/// 8 bytes and 16-byte steps, 32 at least; pages from `MAPPED_BYTES_MIN` on). Nothing for an empty block.
 #[must_use]
 pub const fn allocated_bytes(bytes: usize) -> u64 {
     let bytes = bytes as u64;
@@ -307,7 +307,15 @@ mod tests {
 
     #[test]
     fn blocks_cost_what_the_allocator_takes() {
-        for (bytes, cost) in [(0, 0), (1, 32), (24, 32), (25, 48), (1_000, 1_008), (200_000, 200_704)] {
+        for (bytes, cost) in [
+            (0, 0),
+            (1, 32),
+            (24, 32),
+            (25, 48),
+            (1_000, 1_008),
+            (200_000, 200_016),
+            (1 << 20, (1 << 20) + 4_096),
+        ] {
             assert_eq!(allocated_bytes(bytes), cost, "{bytes}");
         }
     }

@@ -26,6 +26,12 @@ pub fn default_memory_limit_bytes() -> u64 {
     ((bytes / 100 * MEMORY_LIMIT_DEFAULT_PERCENT) & !((1 << 20) - 1)).max(MEMORY_LIMIT_BYTES_MIN)
 }
 
+/// Memory of this process that is resident; `None` where the system does not tell.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    meminfo_bytes(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
+}
+
 /// Whether the system could move this process's memory to a disk.
 #[must_use]
 pub fn swap_is_possible() -> bool {

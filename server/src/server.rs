@@ -21,6 +21,7 @@ use crate::housekeeping::Housekeeping;
 use crate::memory::MemoryAccount;
 use crate::metrics::WorkerMetrics;
 use crate::net::{Acceptor, Door, Greeter, Listener, Worker, bind};
+use crate::store::allocator;
 
 /// What a daemon needs besides a listener and a map.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +62,7 @@ impl Server {
         settings: &ServerSettings,
         stop: Sender<StopReason>,
     ) -> Result<Server, StartError> {
+        allocator::keep_long_blocks_apart();
         let identity = draw_identity(node)?;
         let memory = MemoryAccount::new(settings.memory_limit_bytes);
         let metrics: Vec<Arc<WorkerMetrics>> = (0..settings.workers).map(|_| Arc::default()).collect();

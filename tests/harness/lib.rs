@@ -12,6 +12,8 @@
 //! requests          requests in few words
 //! routed            a connection to each node, chosen by the map
 //! resident          how much memory a process holds
+//! descriptors       how many files and sockets a process has open, and may have
+//! siege, bystander  an attack on a daemon, and a client who must not notice it
 //! wait              polls a condition under a deadline
 //! fuzzing/          what every input must keep to: for cargo-fuzz, and for seeded runs in the test command
 //! random            seeded numbers, so that a failing run can be repeated
@@ -20,8 +22,10 @@
 #![forbid(unsafe_code)]
 
 pub mod binaries;
+pub mod bystander;
 pub mod cluster;
 pub mod daemon;
+pub mod descriptors;
 pub mod fuzzing;
 pub mod linearizability;
 pub mod process;
@@ -32,4 +36,5 @@ pub mod raw_client;
 pub mod requests;
 pub mod resident;
 pub mod routed;
+pub mod siege;
 pub mod wait;

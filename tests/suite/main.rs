@@ -13,6 +13,7 @@ mod client_api;
 mod client_faults;
 mod dev_cluster;
 mod fairness;
+mod hostile;
 mod http;
 mod http_client;
 mod http_metrics;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         client_faults::cases,
         dev_cluster::cases,
         fairness::cases,
+        hostile::cases,
         http::cases,
         http_metrics::cases,
         import_export::cases,

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::env;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
@@ -15,8 +16,12 @@ pub(crate) const REQUIRE_TOOLS: &str = "DHT_REQUIRE_TOOLS";
 pub(crate) struct Case {
     name: &'static str,
     needs: &'static [&'static str],
+    is_heavy: bool,
     run: fn(),
 }
+
+/// Held while a heavy test runs.
+static HEAVY: Mutex<()> = Mutex::new(());
 
 /// Which programs of other projects are there.
 pub(crate) struct Tools {
@@ -27,12 +32,23 @@ pub(crate) struct Tools {
 impl Case {
     /// A test that needs nothing but our own programs. It fails by a panic.
     pub(crate) const fn new(name: &'static str, run: fn()) -> Case {
-        Case { name, needs: &[], run }
+        Case { name, needs: &[], is_heavy: false, run }
+    }
+
+    /// What it is called.
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
     }
 
     /// With tools that must be on the `PATH`.
     pub(crate) const fn needs(mut self, tools: &'static [&'static str]) -> Case {
         self.needs = tools;
+        self
+    }
+
+    /// Takes much of the machine (descriptors, memory, processors): no other such test runs at the same time.
+    pub(crate) const fn heavy(mut self) -> Case {
+        self.is_heavy = true;
         self
     }
 }
@@ -73,6 +89,8 @@ fn trial(case: Case, tools: &Tools) -> Trial {
     match fate(&case, tools) {
         // The runner catches a panic and shows its message with the test's name.
         Fate::Run => Trial::test(name, move || {
+            // One that failed leaves nothing behind that matters to the next.
+            let _turn = case.is_heavy.then(|| HEAVY.lock().unwrap_or_else(PoisonError::into_inner));
             run();
             Ok(())
         }),

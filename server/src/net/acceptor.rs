@@ -74,16 +74,16 @@ impl Turn {
             }
             let is_known = |token: Token| token == WAKE || token.0 < self.listeners.len();
             debug_assert!(events.iter().all(|event| is_known(event.token())));
-            retry = false;
+            let was_short = std::mem::take(&mut retry);
             for number in 0..self.listeners.len() {
-                retry |= !self.accept_all(number);
+                retry |= !self.accept_all(number, was_short);
             }
         }
     }
 
-    /// Accepts at one listener until there is nothing more; `false`: the system lacks something (descriptors, memory), and there
-    /// may be more.
-    fn accept_all(&mut self, number: usize) -> bool {
+    /// Accepts at one listener until there is nothing more; `false`: the system lacks something (descriptors, memory),
+    /// and there may be more. That is logged when it begins, not as long as it `was_short` already.
+    fn accept_all(&mut self, number: usize, was_short: bool) -> bool {
         loop {
             let listener = &self.listeners[number];
             match listener.socket.accept() {
@@ -91,7 +91,9 @@ impl Turn {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    log::warn!("cannot accept a connection, trying again: error={error}");
+                    if !was_short {
+                        log::warn!("cannot accept a connection, trying again: error={error}");
+                    }
                     return false;
                 }
             }

@@ -5,6 +5,7 @@
 //! whole, and writes. It stops reading while too many answers wait: the peer that does not take its answers is
 //! held up, nobody else. No readiness is trusted: only `WouldBlock` ends reading and writing.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use mio::{Interest, Registry, Token};
 
 use super::door::Door;
 use super::inbox::Inbox;
+use super::log_budget::LogBudget;
 use crate::dispatch::{AnswerBounds, Dispatcher, Frame, Output, Session};
 use crate::http::{self, HeadError};
 use crate::limits::{
@@ -36,6 +38,8 @@ pub(crate) struct TurnContext<'a> {
     pub(crate) metrics: &'a WorkerMetrics,
     /// Where bytes are read to; its content is of no meaning between turns.
     pub(crate) read_buffer: &'a mut [u8],
+    /// What may still be logged of peers' mistakes.
+    pub(crate) log_budget: &'a RefCell<LogBudget>,
 }
 
 /// One reading of a connection and what is answered of it.
@@ -288,7 +292,7 @@ impl Connection {
                 begun = note_durations(begun, end.frames_done, context.metrics);
                 used += frames_bytes[..end.frames_done].iter().sum::<usize>();
                 for status in end.refused() {
-                    self.note_refusal(status.name(), context.metrics);
+                    self.note_refusal(status.name(), context);
                 }
                 if end.close {
                     self.begin_close("protocol version");
@@ -323,7 +327,7 @@ impl Connection {
                     }
                 }
                 http::Cut::Refused(error) => {
-                    self.refuse_head(error, context.metrics);
+                    self.refuse_head(error, context);
                     return bytes.len();
                 }
             }
@@ -334,9 +338,9 @@ impl Connection {
         used
     }
 
-    fn refuse_head(&mut self, error: HeadError, metrics: &WorkerMetrics) {
+    fn refuse_head(&mut self, error: HeadError, context: &TurnContext<'_>) {
         let (_, text) = error.status_and_text();
-        self.note_refusal(text, metrics);
+        self.note_refusal(text, context);
         http::refuse(error, &mut self.output);
         self.begin_close(text);
     }
@@ -346,7 +350,7 @@ impl Connection {
             FrameError::TooShort => (Status::Malformed, "a frame's length is at least 12"),
             FrameError::TooLong => (Status::TooLarge, "the frame is longer than the limit"),
         };
-        self.note_refusal(text, context.metrics);
+        self.note_refusal(text, context);
         if let Some(header) = header {
             self.refuse(&header, Refusal::Other(status, text.into()), context);
         }
@@ -367,11 +371,11 @@ impl Connection {
         context.dispatcher.refuse(&Frame { header: *header, body: &[] }, refusal, &mut self.output);
     }
 
-    fn note_refusal(&mut self, what: &str, metrics: &WorkerMetrics) {
-        metrics.frames_refused.add(1);
+    fn note_refusal(&mut self, what: &str, context: &TurnContext<'_>) {
+        context.metrics.frames_refused.add(1);
         self.refusals += 1;
         if self.refusals <= REFUSALS_LOGGED_PER_CONNECTION_MAX {
-            log::warn!("frame refused: peer={} reason=\"{what}\"", self.peer);
+            context.log_budget.borrow_mut().log_refusal(self.peer, what);
         }
     }
 

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use mio::net::TcpListener;
 
 use super::door::Door;
+use crate::limits::LISTEN_QUEUE_MAX;
 
 /// The address cannot be listened on. Nothing has been started.
 #[derive(Debug)]
@@ -70,6 +71,9 @@ pub fn bind(door: Door, address: &str) -> Result<Listener, BindError> {
         }
     };
     let socket = TcpListener::bind(resolved).map_err(bind_error)?;
+    // The library's own queue is so short that a burst overflows it, and whoever is left out tries again only after
+    // a second.
+    rustix::net::listen(&socket, LISTEN_QUEUE_MAX).map_err(|error| bind_error(error.into()))?;
     let address = socket.local_addr().map_err(bind_error)?;
     Ok(Listener { socket, door, address })
 }

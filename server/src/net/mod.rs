@@ -8,6 +8,7 @@ mod door;
 mod greeter;
 mod inbox;
 mod listener;
+mod log_budget;
 mod waker;
 mod worker;
 

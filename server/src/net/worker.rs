@@ -1,5 +1,6 @@
 //! A worker: a thread with a poll and connections of its own. It runs every request of theirs to its end itself.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use mio::{Events, Poll, Token};
 use super::connection::{Connection, TurnContext, TurnEnd};
 use super::connection_table::ConnectionTable;
 use super::door::Door;
+use super::log_budget::LogBudget;
 use super::waker::{WAKE, Waker};
 use crate::dispatch::Dispatcher;
 use crate::limits::{
@@ -74,6 +76,7 @@ impl Worker {
             connections: ConnectionTable::new(),
             again: Vec::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES],
+            log_budget: RefCell::new(LogBudget::new(Instant::now())),
             shutdown_timeout,
         };
         let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || turn.run())?;
@@ -110,6 +113,7 @@ struct Loop {
     /// Connections that have used up their share and have more to read.
     again: Vec<Token>,
     read_buffer: Vec<u8>,
+    log_budget: RefCell<LogBudget>,
     shutdown_timeout: Duration,
 }
 
@@ -188,6 +192,7 @@ impl Loop {
             dispatcher: &self.dispatcher,
             metrics: &self.metrics,
             read_buffer: &mut self.read_buffer,
+            log_budget: &self.log_budget,
         };
         match connection.turn(&mut context) {
             TurnEnd::Wait => {}

@@ -5,9 +5,10 @@
 //!   partition ─ table ─┬─ directory ─ leaf (tags and offsets; probe: eight tags at a time)
 //!                      ├─ arena ─ entry
 //!                      └─ large_list ─ large
-//!   table's work: resize (leaves) · compact (segments) · scan          beneath all: heap, chunked, limits
+//!   table's work: resize (leaves) · compact (segments) · scan          beneath all: heap, chunked, limits, allocator
 //! ```
 
+pub mod allocator;
 mod arena;
 mod chunked;
 mod compact;

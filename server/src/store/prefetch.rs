@@ -1,5 +1,5 @@
 //! Asking the processor to fetch memory before it is needed, so that the waits of a batch of look-ups overlap. A
-//! hint: it changes no content and cannot fail. The one file of the server with unsafe code.
+//! hint: it changes no content and cannot fail. With `allocator`, the only files of the server with unsafe code.
 //!
 //! Measured when it was put in: GET of present keys, batches of 64 through the dispatcher, 2,000,000 entries in
 //! 4,096 partitions, three runs in turn: 996 to 1,030 ns a request without, 451 to 494 ns with.
