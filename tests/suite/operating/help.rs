@@ -10,6 +10,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("operating::help_of_every_command_has_every_section", sections),
         Case::new("operating::help_names_every_setting_its_variable_and_its_default", options),
         Case::new("operating::short_help_is_short", short),
+        Case::new("operating::help_keeps_its_columns", columns),
     ]
 }
 
@@ -24,7 +25,7 @@ fn sections() {
             assert!(text.contains(section), "{section} of {arguments:?}: {text}");
         }
     }
-    for word in ["SIGTERM", "SIGHUP", "max-connections", "needs a restart"] {
+    for word in ["SIGTERM", "SIGHUP", "max-connections", "names what"] {
         assert!(help(&["--help"]).contains(word), "{word}");
     }
     assert!(help(&["dev", "--help"]).contains("SIGHUP"));
@@ -32,6 +33,23 @@ fn sections() {
         help(&["node", "--help"]).split_once("ENVIRONMENT").expect("a section").1,
         help(&["--help"]).split_once("ENVIRONMENT").expect("a section").1
     );
+}
+
+/// Columns to which help is set where there is no terminal.
+const COLUMNS: usize = 100;
+
+fn columns() {
+    for command in [&[][..], &["node"], &["dev"], &["completions"]] {
+        for flag in ["-h", "--help"] {
+            let text = help(&[command, &[flag]].concat());
+            // What is broken by the setter goes on in the first column; only a section begins there.
+            let sections = text.lines().skip_while(|line| !line.starts_with("ENVIRONMENT"));
+            for line in sections {
+                assert!(line.len() <= COLUMNS, "{line}");
+                assert!(line.is_empty() || line.starts_with("  ") || line.ends_with(':'), "broken: {line}");
+            }
+        }
+    }
 }
 
 fn options() {
