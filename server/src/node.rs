@@ -160,7 +160,8 @@ fn reload_file(reloader: &mut Reloader, server: &Server, connections_bound: usiz
             return;
         }
     };
-    let NodeSettings { memory_limit, tuning, log_level, log_format, .. } = *reloader.in_force();
+    let NodeSettings { memory_limit, max_connections, tuning, log_level, log_format, .. } =
+        *reloader.in_force();
     // Whoever asks for fewer lines from now on still learns that this was heard.
     log_format::tune(log_level.max(level_before), log_format);
     server.tune(tuning);
@@ -174,18 +175,23 @@ fn reload_file(reloader: &mut Reloader, server: &Server, connections_bound: usiz
             log::info!(setting, from, to; "setting changed");
         }
     }
+    warn_if_lowered(max_connections, connections_bound);
     log_format::tune(log_level, log_format);
 }
 
 /// Lowers the number of connections to what the process can have.
 fn hold_to(connections_bound: usize, settings: &mut NodeSettings) {
+    warn_if_lowered(settings.max_connections, connections_bound);
     let connections_max = &mut settings.tuning.connections_max;
-    if *connections_max > connections_bound {
+    *connections_max = connections_bound.min(*connections_max);
+}
+
+fn warn_if_lowered(asked: Option<usize>, connections_bound: usize) {
+    if let Some(asked) = asked.filter(|&asked| asked > connections_bound) {
         log::warn!(
-            asked = *connections_max, max_connections = connections_bound;
+            asked, max_connections = connections_bound;
             "--max-connections is more than the limit of descriptors leaves room for; raise it with ulimit -n"
         );
-        *connections_max = connections_bound;
     }
 }
 

@@ -70,6 +70,13 @@ fn reread() {
     let mut client = RawClient::greeted(&address, 0);
     let mut quiet = RawClient::greeted(&address, 0);
     RawClient::connect(&address).wait_for_end();
+    configured.reload("workers = 1\nmemory-limit = \"64MiB\"\nmax-connections = 60000\n");
+    configured.wait_for("setting=max-connections from=2 to=");
+    let max = client.stat("connections_max");
+    if max < 60_000 {
+        configured.wait_for(&format!("asked=60000 max_connections={max}"));
+    }
+    configured.reload("workers = 1\nmemory-limit = \"64MiB\"\nmax-connections = 2\n");
     configured.reload(
         "workers = 1\nmemory-limit = \"128MiB\"\nmax-connections = 9\nslow-ms = 0\nstall-timeout = 3\n\
          shutdown-timeout = 1\n",
