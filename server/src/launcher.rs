@@ -2,6 +2,9 @@
 //!
 //! Each child binds its port and says so, then reads the list of members from its standard input, and stops when
 //! that closes. So nothing is left behind however the launcher ends, even by SIGKILL: the system closes the pipes.
+//!
+//! SIGHUP stops it as Ctrl-C does: it is what a terminal sends that closes, and the nodes have no file that could be
+//! read again.
 
 use std::env;
 use std::fmt;
@@ -54,14 +57,14 @@ struct Node {
     http: String,
 }
 
-/// Starts the nodes, prints a table of them and what to try on `out`, and stops them all on Ctrl-C, SIGTERM, or
-/// when one of them ends.
+/// Starts the nodes, prints a table of them and what to try on `out`, and stops them all on Ctrl-C, SIGTERM, SIGHUP,
+/// or when one of them ends.
 ///
 /// # Errors
 /// [`LaunchError`].
 pub fn run(settings: DevSettings, out: &mut dyn Write) -> Result<(), LaunchError> {
     let (stop, stopped) = bounded(1);
-    process::stop_on_signals(stop).map_err(LaunchError::Signals)?;
+    process::watch_signals(stop, None).map_err(LaunchError::Signals)?;
     let mut nodes = Nodes(Vec::new());
     for number in 0..settings.nodes {
         nodes.0.push(start_node(settings, number)?);
@@ -74,7 +77,8 @@ pub fn run(settings: DevSettings, out: &mut dyn Write) -> Result<(), LaunchError
     loop {
         match stopped.recv_timeout(CHILD_CHECK) {
             Ok(StopReason::Signal(name)) => {
-                writeln!(out, "{name}: stopping {} nodes", members.len()).map_err(LaunchError::Output)?;
+                // The terminal may have gone; that is no failure.
+                let _ = writeln!(out, "{name}: stopping {} nodes", members.len());
                 return Ok(());
             }
             Ok(StopReason::LauncherGone | StopReason::Fatal(_)) | Err(RecvTimeoutError::Disconnected) => {
@@ -94,15 +98,14 @@ fn start_node(settings: DevSettings, number: u16) -> Result<Node, LaunchError> {
     let mut command = Command::new(env::current_exe().map_err(LaunchError::Spawn)?);
     command.args(["node", "--listen", &listen, "--http", &http, "--members", "-"]);
     command.args(["--memory-limit", &settings.memory_limit_per_node.to_string()]);
+    let level = settings.log_level.as_str().to_ascii_lowercase();
+    command.args(["--log-level", &level, "--log-format", &settings.log_format.to_string()]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     // What the environment says is for nodes that are started by hand.
     const NOT_FOR_CHILDREN: [&str; 6] =
         ["DHT_LISTEN", "DHT_ADVERTISE", "DHT_HTTP", "DHT_MEMBERS", "DHT_CONFIG", "DHT_MEMORY_LIMIT"];
     for name in NOT_FOR_CHILDREN {
         command.env_remove(name);
-    }
-    if env::var_os("DHT_LOG").is_none() {
-        command.env("DHT_LOG", "error");
     }
     let mut child = command.spawn().map_err(LaunchError::Spawn)?;
     let (input, output) = (child.stdin.take(), child.stdout.take());

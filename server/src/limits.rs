@@ -44,14 +44,53 @@ pub const LISTEN_QUEUE_MAX: i32 = 1_024;
 pub const HANDOVER_QUEUE_MAX: usize = 1_024;
 /// Connections of one worker; one more is closed at once, and counted.
 pub const CONNECTIONS_PER_WORKER_MAX: usize = 1 << 16;
+/// Connections of a daemon, whatever it is told.
+pub const CONNECTIONS_MAX: usize = CONNECTIONS_PER_WORKER_MAX * WORKERS_MAX;
+/// Connections that the HTTP door takes past `--max-connections`, so that a monitor reaches a node that is full.
+pub const HTTP_CONNECTIONS_RESERVED: usize = 8;
+/// Descriptors that are no connections: standard streams, listeners, polls, a file that is read again, and some to
+/// spare.
+pub const DESCRIPTORS_RESERVED: u64 = 32;
+/// Descriptors that each worker takes for itself: its poll and what wakes it.
+pub const DESCRIPTORS_PER_WORKER: u64 = 2;
 /// Events that one poll returns.
 pub const POLL_EVENTS_MAX: usize = 1_024;
 /// Pause of the acceptor when the system has no descriptor or memory for one more connection, milliseconds.
 pub const ACCEPT_RETRY_MS: u64 = 50;
 /// Refused frames of one connection that are logged; further ones are only counted.
 pub const REFUSALS_LOGGED_PER_CONNECTION_MAX: u32 = 3;
-/// The same for all connections of one worker in a second; the next line says how many were left out.
-pub const REFUSALS_LOGGED_PER_SECOND_MAX: u32 = 10;
+
+/// Every connection is looked at so often whether it has been silent for too long, milliseconds.
+pub const SWEEP_PERIOD_MS: u64 = 1_000;
+/// Places of the connection table that are looked at in one go; a longer table is gone through in several, spread
+/// over the period.
+pub const SWEEP_SLOTS_MAX: usize = 1_024;
+/// Longest `--idle-timeout`, seconds: thirty days.
+pub const IDLE_TIMEOUT_S_MAX: u64 = 30 * 86_400;
+/// A connection in the middle of something (a request half sent, answers not taken) may be silent for so long unless
+/// told otherwise, seconds.
+pub const STALL_TIMEOUT_S_DEFAULT: u64 = 60;
+/// Longest `--stall-timeout`, seconds: a day.
+pub const STALL_TIMEOUT_S_MAX: u64 = 86_400;
+/// After so long without a byte the system asks the peer's whether the connection is still there, seconds.
+pub const KEEPALIVE_IDLE_S: u64 = 120;
+/// Time between two such questions that are not answered, seconds.
+pub const KEEPALIVE_INTERVAL_S: u64 = 15;
+/// Questions not answered after which the connection is gone.
+pub const KEEPALIVE_PROBES: u32 = 4;
+
+/// Largest `--slow-ms`, milliseconds: an hour.
+pub const SLOW_MS_MAX: u64 = 3_600_000;
+/// Lines of one kind are held to a number in each window of so long, seconds; what is left out is counted.
+pub const LOG_WINDOW_S: u64 = 10;
+/// Lines about connections refused, and about failures to accept, in a window.
+pub const ACCEPT_LINES_PER_WINDOW_MAX: u32 = 3;
+/// Lines of one worker about connections that were silent for too long, in a window.
+pub const OVERDUE_LINES_PER_WINDOW_MAX: u32 = 10;
+/// Lines of one worker about refused frames, in a window.
+pub const REFUSED_LINES_PER_WINDOW_MAX: u32 = 100;
+/// Lines of one worker about slow requests, in a window.
+pub const SLOW_LINES_PER_WINDOW_MAX: u32 = 100;
 
 /// A daemon that stops looks so often which connections have been quiet, milliseconds.
 pub const SHUTDOWN_TICK_MS: u64 = 20;
@@ -113,3 +152,8 @@ const _: () = assert!(SHUTDOWN_TICK_MS < SHUTDOWN_READ_MS);
 const _: () = assert!(SCAN_PAGE_BYTES_MAX <= OUTPUT_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX > GATHERED_FRAME_BYTES_MIN);
 const _: () = assert!(GATHERED_FRAME_BYTES_MIN >= HEADER_BYTES);
+const _: () = assert!(STALL_TIMEOUT_S_DEFAULT <= STALL_TIMEOUT_S_MAX);
+// The system's own limit for what is not acknowledged is a 32-bit number of milliseconds.
+const _: () = assert!(STALL_TIMEOUT_S_MAX * 1_000 <= i32::MAX as u64);
+const _: () = assert!(IDLE_TIMEOUT_S_MAX <= u32::MAX as u64 / 2);
+const _: () = assert!(SWEEP_SLOTS_MAX <= CONNECTIONS_PER_WORKER_MAX);

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 use dht_server::config::{Args, Command, DevArgs, DevSettings, NodeArgs, NodeSettings};
-use dht_server::{launcher, node};
+use dht_server::{launcher, log_format, node};
 
 /// It was carried out.
 const EXIT_OK: u8 = 0;
@@ -18,14 +18,13 @@ const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     abort_on_panic();
-    start_log();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return ExitCode::from(show_usage(&error)),
     };
     ExitCode::from(match args.command {
         None => run_node(args.node),
-        Some(Command::Node(node)) => run_node(node),
+        Some(Command::Node(node)) => run_node(*node),
         Some(Command::Dev(dev)) => run_dev(&dev),
         Some(Command::Completions { shell }) => print_completions(shell),
     })
@@ -46,24 +45,24 @@ fn show_usage(error: &clap::Error) -> u8 {
 }
 
 fn run_node(args: NodeArgs) -> u8 {
-    let print_config = args.print_config;
-    let settings = match NodeSettings::resolve(args) {
+    let settings = match NodeSettings::resolve(args.clone()) {
         Ok(settings) => settings,
         Err(error) => return complain(EXIT_USAGE, &error),
     };
-    if print_config {
+    if args.print_config {
         return match io::stdout().write_all(settings.to_toml().as_bytes()) {
             Ok(()) => EXIT_OK,
             Err(_) => EXIT_FAILED,
         };
     }
+    log_format::start(settings.log_level, settings.log_format);
     let announce_ready = |bound, http: Option<SocketAddr>| {
         let http = http.map_or(String::new(), |address| format!("http {address}\n"));
         // Nobody may be listening any more; that is no reason not to serve.
         let _ = io::stdout().write_all(format!("ready {bound}\n{http}").as_bytes());
         let _ = io::stdout().flush();
     };
-    match node::run(&settings, announce_ready) {
+    match node::run(settings, args, announce_ready) {
         Ok(()) => EXIT_OK,
         Err(error) if error.is_usage() => complain(EXIT_USAGE, &error),
         Err(error) => complain(EXIT_FAILED, &error),
@@ -105,12 +104,4 @@ fn abort_on_panic() {
         print(info);
         std::process::abort();
     }));
-}
-
-fn start_log() {
-    env_logger::Builder::from_env(env_logger::Env::new().filter_or("DHT_LOG", "info"))
-        .format(|line, record| {
-            writeln!(line, "{} {:<5} {}", line.timestamp_millis(), record.level(), record.args())
-        })
-        .init();
 }

@@ -11,8 +11,8 @@
 //!
 //! Invariants:
 //! 1. `used` is the sum of `used per kind` whenever no call is under way.
-//! 2. [`MemoryAccount::try_charge`] never lifts `used` above the limit, whatever other threads do: the check and
-//!    the addition are one atomic step.
+//! 2. [`MemoryAccount::try_charge`] never lifts `used` above the limit in force when it was called, whatever other
+//!    threads do: the check and the addition are one atomic step.
 //! 3. What was charged through a [`Charge`] is released when that `Charge` is dropped, exactly once.
 //!
 //! What is charged is the allocator's price of a block ([`allocated_bytes`]), not the live bytes in it.
@@ -81,8 +81,8 @@ impl std::error::Error for OutOfMemory {}
 /// Bytes used against a limit. Shared by all threads.
 #[derive(Debug)]
 pub struct MemoryAccount {
-    /// Most bytes that [`MemoryAccount::try_charge`] lets in.
-    limit_bytes: u64,
+    /// Most bytes that [`MemoryAccount::try_charge`] lets in. Any thread; relaxed, as the others.
+    limit_bytes: AtomicU64,
     /// Bytes charged and not released. Any thread; relaxed, as nothing else is published through it.
     used_bytes: AtomicU64,
     /// The same by kind, indexed by `MemoryKind as usize`.
@@ -94,7 +94,7 @@ impl MemoryAccount {
     #[must_use]
     pub fn new(limit_bytes: u64) -> Arc<MemoryAccount> {
         Arc::new(MemoryAccount {
-            limit_bytes,
+            limit_bytes: AtomicU64::new(limit_bytes),
             used_bytes: AtomicU64::new(0),
             used_by_kind: Default::default(),
         })
@@ -103,7 +103,13 @@ impl MemoryAccount {
     /// The limit.
     #[must_use]
     pub fn limit_bytes(&self) -> u64 {
-        self.limit_bytes
+        self.limit_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Moves the limit. Where more is used already, nothing is taken back: charges are refused until enough has been
+    /// released, as at any limit.
+    pub fn set_limit_bytes(&self, limit_bytes: u64) {
+        self.limit_bytes.store(limit_bytes, Ordering::Relaxed);
     }
 
     /// Bytes charged and not released. May exceed the limit by what [`MemoryAccount::charge_over_limit`] took.
@@ -126,7 +132,8 @@ impl MemoryAccount {
         if bytes == 0 {
             return Ok(());
         }
-        let fits = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= self.limit_bytes);
+        let limit_bytes = self.limit_bytes();
+        let fits = |used: u64| used.checked_add(bytes).filter(|&sum| sum <= limit_bytes);
         if self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
             return Err(OutOfMemory);
         }
@@ -277,6 +284,19 @@ mod tests {
         drop(charge);
         assert_eq!(account.used_bytes(), 0);
         assert_eq!(account.try_charge(MemoryKind::Dedup, u64::MAX), Err(OutOfMemory));
+    }
+
+    #[test]
+    fn a_limit_that_moves_counts_from_the_next_charge() {
+        let account = MemoryAccount::new(100);
+        let mut charge = Charge::try_new(Arc::clone(&account), MemoryKind::Arena, 60).unwrap();
+        account.set_limit_bytes(50);
+        assert_eq!((account.limit_bytes(), account.used_bytes()), (50, 60));
+        assert_eq!(charge.try_grow(1), Err(OutOfMemory));
+        charge.shrink_to(49);
+        assert_eq!(charge.try_grow(1), Ok(()));
+        account.set_limit_bytes(200);
+        assert_eq!(charge.try_grow(150), Ok(()));
     }
 
     #[test]

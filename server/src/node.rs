@@ -6,18 +6,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never};
 use dht_protocol::ids::NodeId;
 use dht_protocol::placement::hash::HashKey;
 use dht_protocol::placement::map::ClusterMap;
 use dht_protocol::placement::planner::{PlanError, single_node_map, static_map};
 
-use crate::config::{Members, NodeSettings, split_members};
+use crate::config::{Members, NodeArgs, NodeSettings, split_members};
 use crate::control::StopReason;
 use crate::limits::MEMBERS_BYTES_MAX;
+use crate::log_format;
 use crate::net::{BindError, Door, Listener, bind};
 use crate::process;
+use crate::reload::Reloader;
 use crate::server::{Server, ServerSettings, StartError};
+use crate::store::allocator;
 
 /// Why a node did not come to serve, or had to stop.
 #[derive(Debug)]
@@ -61,65 +64,136 @@ impl NodeError {
     }
 }
 
-/// Runs a node until it is told to stop. `announce_ready` is called with the addresses of the binary and of the HTTP
-/// door once they are bound.
+/// Runs a node until it is told to stop. `settings` came of `args` and the file that they name, which is read again on
+/// SIGHUP. `announce_ready` is called with the addresses of the binary and of the HTTP door once they are bound.
 ///
 /// # Errors
 /// [`NodeError`].
 pub fn run(
-    settings: &NodeSettings,
+    mut settings: NodeSettings,
+    args: NodeArgs,
     announce_ready: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), NodeError> {
+    allocator::keep_long_blocks_apart();
     let (stop, stopped) = bounded(1);
-    process::stop_on_signals(stop.clone()).map_err(NodeError::Signals)?;
+    let (reload, reloads) = bounded(1);
+    process::watch_signals(stop.clone(), Some(reload)).map_err(NodeError::Signals)?;
+    let connections_bound = process::connections_max_within(process::raise_descriptors(), settings.workers);
+    hold_to(connections_bound, &mut settings);
     let listener = bind(Door::Binary, &settings.listen).map_err(NodeError::Bind)?;
     let http = settings.http.as_ref().map(|address| bind(Door::Http, address)).transpose();
     let http = http.map_err(NodeError::Bind)?;
     let bound = listener.address();
     let http_bound = http.as_ref().map(Listener::address);
-    let advertise = advertised_address(settings, bound)?;
+    let advertise = advertised_address(&settings, bound)?;
     let known = match &settings.members {
-        Members::Alone => Some(alone(settings, &advertise)?),
-        Members::Listed(members) => Some(member_of(settings, members, &advertise)?),
+        Members::Alone => Some(alone(&settings, &advertise)?),
+        Members::Listed(members) => Some(member_of(&settings, members, &advertise)?),
         Members::FromStandardInput => None,
     };
     announce_ready(bound, http_bound);
     let (map, node) = match known {
         Some(known) => known,
         None => match members_from_input(&stop, &stopped)? {
-            Some(members) => member_of(settings, &members, &advertise)?,
+            Some(members) => member_of(&settings, &members, &advertise)?,
             None => return Ok(()),
         },
     };
-    warn_of_dangers(settings);
+    warn_of_dangers(&settings);
     let server_settings = ServerSettings {
         workers: settings.workers,
         memory_limit_bytes: settings.memory_limit.0,
-        shutdown_timeout: settings.shutdown_timeout,
+        shutdown_timeout: settings.tuning.shutdown_timeout,
     };
     let map = Arc::new(map);
     let listeners = [Some(listener), http].into_iter().flatten().collect();
-    let server =
-        Server::start(listeners, Arc::clone(&map), node, &server_settings, stop).map_err(NodeError::Start)?;
+    let tuning = settings.tuning;
+    let server = Server::start_tuned(listeners, Arc::clone(&map), node, &server_settings, tuning, stop)
+        .map_err(NodeError::Start)?;
     log::info!(
-        "started: version={} listen={bound} advertise={advertise} node={node} nodes={} partitions={} of={} workers={} \
-         memory_limit={} cluster={} http={}",
-        env!("CARGO_PKG_VERSION"),
-        map.nodes().len(),
-        map.partitions_of(node).count(),
-        map.ring().partitions_count(),
-        settings.workers,
-        settings.memory_limit,
-        map.cluster_id(),
-        http_bound.map_or("off".to_owned(), |address| address.to_string()),
+        version = env!("CARGO_PKG_VERSION"), listen:% = bound, advertise, node:% = node, nodes = map.nodes().len(),
+        partitions = map.partitions_of(node).count(), of = map.ring().partitions_count(),
+        workers = settings.workers, memory_limit:% = settings.memory_limit,
+        max_connections = tuning.connections_max, cluster:% = map.cluster_id(),
+        http = http_bound.map_or("off".to_owned(), |address| address.to_string());
+        "started"
     );
-    let reason = stopped.recv().unwrap_or(StopReason::LauncherGone);
-    log::info!("stopping: reason=\"{reason}\"");
+    let mut reloader = Reloader::new(args, settings);
+    let reason =
+        serve_until_stopped(&stopped, reloads, || reload_file(&mut reloader, &server, connections_bound));
+    log::info!(reason:% = reason; "stopping");
     server.stop();
     log::info!("stopped");
     match reason {
         StopReason::Signal(_) | StopReason::LauncherGone => Ok(()),
         StopReason::Fatal(why) => Err(NodeError::Stopped(why)),
+    }
+}
+
+/// Waits for a reason to stop, and calls `reload` whenever the file is to be read again.
+fn serve_until_stopped(
+    stopped: &Receiver<StopReason>,
+    mut reloads: Receiver<()>,
+    mut reload: impl FnMut(),
+) -> StopReason {
+    loop {
+        crossbeam_channel::select! {
+            recv(stopped) -> reason => return reason.unwrap_or(StopReason::LauncherGone),
+            recv(reloads) -> told => match told {
+                Ok(()) => reload(),
+                // Nobody watches for signals any more; other reasons to stop may still come.
+                Err(_) => reloads = never(),
+            },
+        }
+    }
+}
+
+/// Reads the configuration file again, says what has changed, and puts in force what can be.
+fn reload_file(reloader: &mut Reloader, server: &Server, connections_bound: usize) {
+    let Some(path) = reloader.path().map(|path| path.display().to_string()) else {
+        log::info!("SIGHUP: nothing to read again, as there is no --config");
+        return;
+    };
+    let level_before = reloader.in_force().log_level;
+    let changes = match reloader.reread(connections_bound) {
+        Ok(changes) => changes,
+        Err(error) => {
+            log::error!(error:% = error; "SIGHUP: the old settings stay in force");
+            return;
+        }
+    };
+    let NodeSettings { memory_limit, max_connections, tuning, log_level, log_format, .. } =
+        *reloader.in_force();
+    // Whoever asks for fewer lines from now on still learns that this was heard.
+    log_format::tune(log_level.max(level_before), log_format);
+    server.tune(tuning);
+    server.dispatcher().memory().set_limit_bytes(memory_limit.0);
+    log::info!(file = path, changes = changes.len(); "SIGHUP: the configuration file has been read again");
+    for change in &changes {
+        let (setting, from, to) = (change.name, change.from.as_str(), change.to.as_str());
+        if change.needs_restart {
+            log::warn!(setting, from, to; "setting needs a restart, the old value stays in force");
+        } else {
+            log::info!(setting, from, to; "setting changed");
+        }
+    }
+    warn_if_lowered(max_connections, connections_bound);
+    log_format::tune(log_level, log_format);
+}
+
+/// Lowers the number of connections to what the process can have.
+fn hold_to(connections_bound: usize, settings: &mut NodeSettings) {
+    warn_if_lowered(settings.max_connections, connections_bound);
+    let connections_max = &mut settings.tuning.connections_max;
+    *connections_max = connections_bound.min(*connections_max);
+}
+
+fn warn_if_lowered(asked: Option<usize>, connections_bound: usize) {
+    if let Some(asked) = asked.filter(|&asked| asked > connections_bound) {
+        log::warn!(
+            asked, max_connections = connections_bound;
+            "--max-connections is more than the limit of descriptors leaves room for; raise it with ulimit -n"
+        );
     }
 }
 

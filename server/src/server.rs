@@ -21,7 +21,7 @@ use crate::housekeeping::Housekeeping;
 use crate::memory::MemoryAccount;
 use crate::metrics::WorkerMetrics;
 use crate::net::{Acceptor, Door, Greeter, Listener, Worker, bind};
-use crate::store::allocator;
+use crate::tuning::Tuning;
 
 /// What a daemon needs besides a listener and a map.
 #[derive(Clone, Copy, Debug)]
@@ -62,14 +62,30 @@ impl Server {
         settings: &ServerSettings,
         stop: Sender<StopReason>,
     ) -> Result<Server, StartError> {
-        allocator::keep_long_blocks_apart();
+        let tuning = Tuning { shutdown_timeout: settings.shutdown_timeout, ..Tuning::default() };
+        Server::start_tuned(listeners, map, node, settings, tuning, stop)
+    }
+
+    /// The same with every setting that may change later; its shutdown time-out goes before that of `settings`.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start_tuned(
+        listeners: Vec<Listener>,
+        map: Arc<ClusterMap>,
+        node: NodeId,
+        settings: &ServerSettings,
+        tuning: Tuning,
+        stop: Sender<StopReason>,
+    ) -> Result<Server, StartError> {
         let identity = draw_identity(node)?;
         let memory = MemoryAccount::new(settings.memory_limit_bytes);
         let metrics: Vec<Arc<WorkerMetrics>> = (0..settings.workers).map(|_| Arc::default()).collect();
         let dispatcher = Arc::new(Dispatcher::new(map, identity, memory, metrics.clone(), stop));
+        dispatcher.tuning().set(tuning);
         let mut workers = Vec::with_capacity(settings.workers);
         for (number, metrics) in metrics.into_iter().enumerate() {
-            match Worker::start(number, Arc::clone(&dispatcher), metrics, settings.shutdown_timeout) {
+            match Worker::start(number, Arc::clone(&dispatcher), metrics) {
                 Ok(worker) => workers.push(worker),
                 Err(error) => {
                     stop_workers(workers);
@@ -80,7 +96,8 @@ impl Server {
         let others = || -> io::Result<(Housekeeping, Greeter, Acceptor)> {
             let housekeeping = Housekeeping::start(Arc::clone(&dispatcher))?;
             let greeter = Greeter::start(Arc::clone(&dispatcher))?;
-            let acceptor = Acceptor::start(listeners, workers.iter().map(Worker::handle).collect())?;
+            let handles = workers.iter().map(Worker::handle).collect();
+            let acceptor = Acceptor::start(listeners, handles, Arc::clone(&dispatcher))?;
             Ok((housekeeping, greeter, acceptor))
         };
         match others() {
@@ -115,6 +132,13 @@ impl Server {
     #[must_use]
     pub fn dispatcher(&self) -> &Arc<Dispatcher> {
         &self.dispatcher
+    }
+
+    /// Puts other settings in force, for the connections that there are as well. Where there are more of these than
+    /// may be, none is closed, and none taken until enough have gone.
+    pub fn tune(&self, tuning: Tuning) {
+        self.dispatcher.tuning().set(tuning);
+        self.workers.iter().for_each(Worker::wake);
     }
 
     /// Stops accepting, answers what has been read, lets the answers go out (for as long as the settings say), and

@@ -36,6 +36,7 @@ fn figure_of(stat: &str) -> String {
         is_kind.then(|| format!("dht_memory_bytes{{kind=\"{kind}\"}}"))
     };
     let found = labelled("requests_", "dht_requests_total{operation=\"*\"}")
+        .or_else(|| labelled("connections_timed_out_", "dht_connections_timed_out_total{reason=\"*\"}"))
         .or_else(|| labelled("answers_", "dht_answers_total{status=\"*\"}"))
         .or_else(memory_kind);
     let plain = match stat {
@@ -46,6 +47,9 @@ fn figure_of(stat: &str) -> String {
         "growth_steps"
         | "compaction_steps"
         | "connections_refused"
+        | "connections_refused_busy"
+        | "accept_failures"
+        | "slow_requests"
         | "frames_refused"
         | "output_stalls"
         | "stale_events"

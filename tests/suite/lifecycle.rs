@@ -270,7 +270,7 @@ fn help() {
         assert!(output.stdout.contains("dhtd") && output.stderr.is_empty(), "{}", output.report());
     }
     let output = Program::dhtd().arg("--help").run();
-    for word in ["--listen", "--members", "--memory-limit", "DHT_LOG", "EXAMPLES", "Exit code"] {
+    for word in ["--listen", "--members", "--memory-limit", "DHT_LOG", "EXAMPLES", "EXIT STATUS"] {
         assert!(output.stdout.contains(word), "{word}: {}", output.stdout);
     }
 }

@@ -22,6 +22,7 @@ mod lifecycle;
 mod linearizable;
 mod logs;
 mod memory_limit;
+mod operating;
 mod pipelining;
 mod programs;
 mod protocol_basics;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         linearizable::cases,
         logs::cases,
         memory_limit::cases,
+        operating::cases,
         pipelining::cases,
         python_client::cases,
         readme::cases,

@@ -99,8 +99,10 @@ fn only_rises(name: &str) -> bool {
         || name.starts_with("answers_")
         || name.ends_with("_total")
         || name.ends_with("_steps")
-        || ["bytes_in", "bytes_out", "connections_refused", "frames_refused", "output_stalls", "stale_events"]
-            .contains(&name)
+        || name.starts_with("connections_refused")
+        || name.starts_with("connections_timed_out_")
+        || ["bytes_in", "bytes_out", "frames_refused", "output_stalls", "stale_events"].contains(&name)
+        || ["accept_failures", "slow_requests", "http_requests"].contains(&name)
 }
 
 #[cfg(test)]
@@ -123,9 +125,15 @@ mod tests {
 
     #[test]
     fn maxima_and_states_have_no_rate() {
-        for name in
-            ["entries", "step_slots_max", "connections", "uptime_ms", "memory_used_bytes", "key_bytes"]
-        {
+        for name in [
+            "entries",
+            "step_slots_max",
+            "connections",
+            "connections_max",
+            "uptime_ms",
+            "memory_used_bytes",
+            "key_bytes",
+        ] {
             assert!(!only_rises(name), "{name}");
         }
         for name in

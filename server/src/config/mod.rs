@@ -2,6 +2,7 @@
 
 mod args;
 mod file;
+mod help;
 mod settings;
 mod size;
 

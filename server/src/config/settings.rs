@@ -8,12 +8,18 @@ use std::time::Duration;
 use dht_protocol::limits::PARTITIONS_DEFAULT;
 use dht_protocol::placement::hash::HashKey;
 use dht_protocol::placement::ring::Ring;
+use log::LevelFilter;
 
 use super::args::{DevArgs, NodeArgs};
 use super::file;
 use super::size::ByteSize;
-use crate::limits::{MEMORY_LIMIT_BYTES_MIN, SHUTDOWN_TIMEOUT_S_MAX, WORKERS_MAX};
+use crate::limits::{
+    CONNECTIONS_PER_WORKER_MAX, IDLE_TIMEOUT_S_MAX, MEMORY_LIMIT_BYTES_MIN, SHUTDOWN_TIMEOUT_S_MAX,
+    SLOW_MS_MAX, STALL_TIMEOUT_S_DEFAULT, STALL_TIMEOUT_S_MAX, WORKERS_MAX,
+};
+use crate::log_format::LogFormat;
 use crate::process;
+use crate::tuning::Tuning;
 
 /// How far above a node's port `dhtd dev` puts its HTTP port; more than it has nodes.
 pub(crate) const DEV_HTTP_PORT_OFFSET: u16 = 100;
@@ -52,8 +58,14 @@ pub struct NodeSettings {
     pub hash_key: Option<HashKey>,
     /// Memory for entries and buffers.
     pub memory_limit: ByteSize,
-    /// How long answers may take to go out at the end.
-    pub shutdown_timeout: Duration,
+    /// Connections that were asked for; `None`: as many as there can be.
+    pub max_connections: Option<usize>,
+    /// Connections, time-outs and the slow log.
+    pub tuning: Tuning,
+    /// Which lines the log has.
+    pub log_level: LevelFilter,
+    /// How they look.
+    pub log_format: LogFormat,
 }
 
 /// Settings of `dhtd dev`.
@@ -65,6 +77,10 @@ pub struct DevSettings {
     pub base_port: u16,
     /// Memory of each node.
     pub memory_limit_per_node: ByteSize,
+    /// Which lines the nodes' logs have.
+    pub log_level: LevelFilter,
+    /// How they look.
+    pub log_format: LogFormat,
 }
 
 /// Why settings cannot be used. Nothing has been started.
@@ -107,20 +123,16 @@ impl NodeSettings {
             Some("-") => Members::FromStandardInput,
             Some(list) => Members::Listed(split_members(list)),
         };
-        let listen = args.listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
+        let listen = args.listen.take().unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
         check_address("--listen", &listen)?;
         args.advertise.iter().try_for_each(|address| check_address("--advertise", address))?;
         if let Some(advertise) = args.advertise.as_ref().filter(|address| address.ends_with(":0")) {
             return bad(format!("--advertise {advertise}: nobody can connect to port 0; name the real port"));
         }
         args.http.iter().try_for_each(|address| check_address("--http", address))?;
-        let shutdown_timeout_s = args.shutdown_timeout.unwrap_or(SHUTDOWN_TIMEOUT_DEFAULT_S);
-        if shutdown_timeout_s > SHUTDOWN_TIMEOUT_S_MAX {
-            return bad(format!(
-                "--shutdown-timeout {shutdown_timeout_s}: use at most {SHUTDOWN_TIMEOUT_S_MAX} seconds"
-            ));
-        }
-        let shutdown_timeout = Duration::from_secs(shutdown_timeout_s);
+        let tuning = tuning_of(&args, workers)?;
+        let log_level = args.log_level.unwrap_or(LevelFilter::Info);
+        let log_format = args.log_format.unwrap_or(LogFormat::Text);
         let (advertise, http, hash_key) = (args.advertise, args.http, args.hash_key);
         Ok(NodeSettings {
             listen,
@@ -131,7 +143,10 @@ impl NodeSettings {
             ring,
             hash_key,
             memory_limit,
-            shutdown_timeout,
+            max_connections: args.max_connections,
+            tuning,
+            log_level,
+            log_format,
         })
     }
 
@@ -139,9 +154,18 @@ impl NodeSettings {
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
-        let mut line = |name: &str, value: &dyn fmt::Display| {
+        for (name, value) in self.entries() {
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "{name} = {value}");
-        };
+        }
+        text
+    }
+
+    /// Every setting that has a value: its name, and the value as TOML has it.
+    #[must_use]
+    pub fn entries(&self) -> Vec<(&'static str, String)> {
+        let mut entries = Vec::new();
+        let mut line = |name: &'static str, value: &dyn fmt::Display| entries.push((name, value.to_string()));
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
         line("listen", &quoted(&self.listen));
         if let Some(advertise) = &self.advertise {
@@ -164,8 +188,17 @@ impl NodeSettings {
             line("hash-key", &quoted(&hash_key.to_string()));
         }
         line("memory-limit", &quoted(&self.memory_limit.to_string()));
-        line("shutdown-timeout", &self.shutdown_timeout.as_secs());
-        text
+        let tuning = &self.tuning;
+        line("max-connections", &tuning.connections_max);
+        line("idle-timeout", &tuning.idle_timeout_s);
+        line("stall-timeout", &tuning.stall_timeout_s);
+        if let Some(slow) = tuning.slow {
+            line("slow-ms", &slow.as_millis());
+        }
+        line("shutdown-timeout", &tuning.shutdown_timeout.as_secs());
+        line("log-level", &quoted(&self.log_level.as_str().to_ascii_lowercase()));
+        line("log-format", &quoted(&self.log_format.to_string()));
+        entries
     }
 }
 
@@ -185,7 +218,13 @@ impl DevSettings {
                 args.base_port, args.nodes
             )));
         }
-        Ok(DevSettings { nodes: args.nodes, base_port: args.base_port, memory_limit_per_node })
+        Ok(DevSettings {
+            nodes: args.nodes,
+            base_port: args.base_port,
+            memory_limit_per_node,
+            log_level: args.log_level,
+            log_format: args.log_format,
+        })
     }
 }
 
@@ -193,6 +232,44 @@ impl DevSettings {
 #[must_use]
 pub(crate) fn split_members(list: &str) -> Vec<String> {
     list.split(',').map(str::trim).filter(|member| !member.is_empty()).map(str::to_owned).collect()
+}
+
+/// Connections, time-outs and the slow log.
+fn tuning_of(args: &NodeArgs, workers: usize) -> Result<Tuning, ConfigError> {
+    let connections_max = args
+        .max_connections
+        .unwrap_or_else(|| process::connections_max_within(process::descriptors_max(), workers));
+    let connections_bound = CONNECTIONS_PER_WORKER_MAX * workers;
+    if connections_max == 0 || connections_max > connections_bound {
+        return Err(ConfigError::Value(format!(
+            "--max-connections {connections_max}: use 1 to {connections_bound}, which is {CONNECTIONS_PER_WORKER_MAX} \
+             a worker"
+        )));
+    }
+    let at_most = |flag: &str, given: Option<u64>, default: u64, max: u64, unit: &str| {
+        let number = given.unwrap_or(default);
+        let why = || ConfigError::Value(format!("{flag} {number}: use at most {max} {unit}"));
+        if number > max { Err(why()) } else { Ok(number) }
+    };
+    let seconds = |flag: &str, given, default, max| at_most(flag, given, default, max, "seconds");
+    let idle_s = seconds("--idle-timeout", args.idle_timeout, 0, IDLE_TIMEOUT_S_MAX)?;
+    let stall_s =
+        seconds("--stall-timeout", args.stall_timeout, STALL_TIMEOUT_S_DEFAULT, STALL_TIMEOUT_S_MAX)?;
+    let shutdown_s = seconds(
+        "--shutdown-timeout",
+        args.shutdown_timeout,
+        SHUTDOWN_TIMEOUT_DEFAULT_S,
+        SHUTDOWN_TIMEOUT_S_MAX,
+    )?;
+    let slow_ms = at_most("--slow-ms", args.slow_ms, 0, SLOW_MS_MAX, "milliseconds")?;
+    Ok(Tuning {
+        connections_max,
+        // The bounds are far below.
+        idle_timeout_s: idle_s as u32,
+        stall_timeout_s: stall_s as u32,
+        slow: args.slow_ms.map(|_| Duration::from_millis(slow_ms)),
+        shutdown_timeout: Duration::from_secs(shutdown_s),
+    })
 }
 
 fn check_memory_limit(limit: ByteSize) -> Result<(), ConfigError> {
@@ -246,6 +323,12 @@ mod tests {
         assert_eq!(settings.members, Members::Alone);
         assert_eq!(settings.ring.partitions_count(), 4096);
         assert!(settings.workers >= 1);
+        let Tuning { connections_max, idle_timeout_s, stall_timeout_s, slow, shutdown_timeout } =
+            settings.tuning;
+        assert!(connections_max >= 1);
+        assert_eq!((idle_timeout_s, stall_timeout_s, slow), (0, 60, None));
+        assert_eq!(shutdown_timeout, Duration::from_secs(10));
+        assert_eq!((settings.log_level, settings.log_format), (LevelFilter::Info, LogFormat::Text));
     }
 
     #[test]
@@ -261,6 +344,14 @@ mod tests {
         assert!(error(|args| args.advertise = Some(":7400".into())).contains("HOST:PORT"));
         assert!(error(|args| args.advertise = Some("host:0".into())).contains("real port"));
         assert!(error(|args| args.shutdown_timeout = Some(u64::MAX)).contains("86400"));
+        assert!(
+            error(|args| args.idle_timeout = Some(2_592_001)).contains("--idle-timeout 2592001: use at most")
+        );
+        assert!(error(|args| args.stall_timeout = Some(86_401)).contains("86400 seconds"));
+        assert!(error(|args| args.slow_ms = Some(3_600_001)).contains("3600000 milliseconds"));
+        assert!(error(|args| args.max_connections = Some(0)).contains("--max-connections 0: use 1 to"));
+        let too_many = |args: &mut NodeArgs| (args.workers, args.max_connections) = (Some(2), Some(131_073));
+        assert!(error(too_many).contains("1 to 131072"));
     }
 
     #[test]
@@ -275,11 +366,20 @@ mod tests {
             args.hash_key = Some(HashKey::GUESSABLE);
             args.memory_limit = Some(ByteSize(3 << 20));
             args.workers = Some(3);
+            args.max_connections = Some(9);
+            args.idle_timeout = Some(8);
+            args.stall_timeout = Some(0);
+            args.slow_ms = Some(0);
+            args.log_level = Some(LevelFilter::Warn);
+            args.log_format = Some(LogFormat::Json);
         })
         .unwrap();
+        assert_eq!(settings.tuning.slow, Some(Duration::ZERO), "0 is not the same as none");
         std::fs::write(&path, settings.to_toml()).unwrap();
         let again = resolve(|args| args.config = Some(path.clone())).unwrap();
         assert_eq!(again.to_toml(), settings.to_toml());
+        assert_eq!(again.entries().len(), 15, "every setting has its line");
+        assert_eq!(again.tuning, settings.tuning);
         let flag_wins = resolve(|args| {
             args.config = Some(path.clone());
             args.workers = Some(5);
@@ -289,6 +389,13 @@ mod tests {
         let error = resolve(|args| args.config = Some(path.clone())).unwrap_err().to_string();
         assert!(error.contains("settings.toml") && error.contains("worker"), "{error}");
         assert!(!error.contains('\n'));
+        for (text, word) in
+            [("log-level = \"loud\"\n", "log-level: \"loud\""), ("log-format = \"xml\"\n", "json")]
+        {
+            std::fs::write(&path, text).unwrap();
+            let error = resolve(|args| args.config = Some(path.clone())).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(matches!(resolve(|args| args.config = Some(path)), Err(ConfigError::File { .. })));
     }

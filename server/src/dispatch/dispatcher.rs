@@ -12,7 +12,7 @@ use crossbeam_channel::Sender;
 use dht_protocol::error::RequestError;
 use dht_protocol::frame;
 use dht_protocol::header::Header;
-use dht_protocol::ids::{Cfg, Incarnation, NodeId};
+use dht_protocol::ids::{Cfg, Incarnation, NodeId, PartitionId};
 use dht_protocol::peer::PeerHello;
 use dht_protocol::placement::hash::KeyHash;
 use dht_protocol::placement::map::ClusterMap;
@@ -23,16 +23,18 @@ use dht_protocol::status::Status;
 use super::hosted::Hosted;
 use super::output::Output;
 use super::session::Session;
+use super::slow::{SlowRequest, SlowWatch};
 use crate::cluster::greeting;
 use crate::control::StopReason;
 use crate::limits::{
     BATCH_REQUESTS_MAX, DEDUP_BYTES_MAX, DEDUP_MEMORY_SHARE, HOUSEKEEPING_RECORDS_MAX, MEMORY_SHORT_PERCENT,
 };
 use crate::memory::MemoryAccount;
-use crate::metrics::WorkerMetrics;
+use crate::metrics::{AcceptorMetrics, WorkerMetrics};
 use crate::replication::clients::ClientTable;
 use crate::replication::dedup::DedupBudget;
 use crate::store::Partition;
+use crate::tuning::LiveTuning;
 
 /// Who this process is.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +65,8 @@ pub struct AnswerBounds {
     pub output_bytes_max: usize,
     /// Once it is so late, looked at after each request that may take long.
     pub turn_ends: Instant,
+    /// Requests that take so long, nanoseconds, are told of; `None`: none is timed.
+    pub slow_ns: Option<u64>,
 }
 
 /// How far a batch came.
@@ -70,6 +74,8 @@ pub struct AnswerBounds {
 pub struct BatchEnd {
     /// Frames answered; the others wait until the peer has taken some answers.
     pub frames_done: usize,
+    /// Those that took as long as was asked for.
+    pub slow: Vec<SlowRequest>,
     /// Statuses of the frames that were refused as not following PROTOCOL.md.
     refused: Vec<Status>,
     /// Whether the connection must be closed once its answers are out.
@@ -86,6 +92,8 @@ pub struct Dispatcher {
     dedup_budget: DedupBudget,
     memory: Arc<MemoryAccount>,
     workers_metrics: Vec<Arc<WorkerMetrics>>,
+    acceptor_metrics: AcceptorMetrics,
+    tuning: LiveTuning,
     stop: Sender<StopReason>,
     /// Set once, when the daemon begins to stop.
     is_stopping: AtomicBool,
@@ -148,6 +156,8 @@ impl Dispatcher {
             dedup_budget,
             memory,
             workers_metrics,
+            acceptor_metrics: AcceptorMetrics::default(),
+            tuning: LiveTuning::default(),
             stop,
             is_stopping: AtomicBool::new(false),
         }
@@ -170,12 +180,14 @@ impl Dispatcher {
         if frames.len() > 1 {
             self.prefetch(&prepared[..frames.len()]);
         }
-        let mut end = BatchEnd { frames_done: 0, refused: Vec::new(), close: false };
+        let mut end = BatchEnd { frames_done: 0, slow: Vec::new(), refused: Vec::new(), close: false };
+        let mut watch = bounds.slow_ns.map(SlowWatch::start);
         for (slot, frame) in prepared.iter().zip(frames) {
             if output.bytes() >= bounds.output_bytes_max {
                 break;
             }
             let Some(prepared) = slot else { break };
+            let bytes_before = output.bytes();
             let status = match prepared {
                 Prepared::Refused(error) => {
                     end.refused.push(error.status);
@@ -188,6 +200,10 @@ impl Dispatcher {
             };
             metrics.count_answer(status);
             end.frames_done += 1;
+            if let Some(watch) = &mut watch {
+                let answer_bytes = output.bytes() - bytes_before;
+                end.slow.extend(watch.lap(frame, answer_bytes, self.partition_of(prepared)));
+            }
             if status == Status::UnknownVersion {
                 end.close = true;
                 break;
@@ -222,6 +238,14 @@ impl Dispatcher {
                 let hash = key.map(|key| self.map.hash_key().hash(key.as_bytes()));
                 Prepared::Request { request, hash }
             }
+        }
+    }
+
+    /// Which partition a request asks for, if it asks for one.
+    fn partition_of(&self, prepared: &Prepared<'_>) -> Option<PartitionId> {
+        match prepared {
+            Prepared::Request { hash, .. } => hash.map(|hash| self.map.owners(hash).partition),
+            Prepared::Refused(_) => None,
         }
     }
 
@@ -395,6 +419,16 @@ impl Dispatcher {
     #[must_use]
     pub fn memory(&self) -> &Arc<MemoryAccount> {
         &self.memory
+    }
+
+    /// The settings that may change while it serves.
+    #[must_use]
+    pub fn tuning(&self) -> &LiveTuning {
+        &self.tuning
+    }
+
+    pub(crate) fn acceptor_metrics(&self) -> &AcceptorMetrics {
+        &self.acceptor_metrics
     }
 
     pub(crate) fn workers_metrics(&self) -> &[Arc<WorkerMetrics>] {

@@ -8,8 +8,10 @@ mod output;
 mod route;
 mod scan;
 mod session;
+mod slow;
 mod stats;
 
 pub use dispatcher::{AnswerBounds, BatchEnd, Dispatcher, Frame, Identity};
 pub use output::{Output, Piece};
 pub use session::Session;
+pub use slow::SlowRequest;

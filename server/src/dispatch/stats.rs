@@ -98,9 +98,23 @@ impl Dispatcher {
         push(Metric::gauge("connections", "connections", help), sum(|m| &m.connections));
         let help = "Connections opened.";
         push(Metric::counter("connections_total", "connections_total", help), sum(|m| &m.connections_total));
+        let acceptor = self.acceptor_metrics();
+        let help = "Connections that there may be, at every door.";
+        let connections_max = Metric::gauge("connections_max", "connections_max", help);
+        push(connections_max, self.tuning().connections_max() as u64);
         let help = "Connections closed at once because there were too many.";
         let refused = Metric::counter("connections_refused", "connections_refused_total", help);
-        push(refused, sum(|m| &m.connections_refused));
+        push(refused, sum(|m| &m.connections_refused) + acceptor.connections_refused.get());
+        let help = "Connections closed at once because too many waited for their worker.";
+        let busy = Metric::counter("connections_refused_busy", "connections_refused_busy_total", help);
+        push(busy, acceptor.connections_refused_busy.get());
+        let help = "Times that the system had no descriptor or memory for one more connection.";
+        push(
+            Metric::counter("accept_failures", "accept_failures_total", help),
+            acceptor.accept_failures.get(),
+        );
+        let help = "Requests that took as long as the slow log asks for.";
+        push(Metric::counter("slow_requests", "slow_requests_total", help), sum(|m| &m.slow_requests));
         let help = "Bytes read from clients.";
         push(Metric::counter("bytes_in", "received_bytes_total", help), sum(|m| &m.bytes_in));
         let help = "Bytes written to clients.";
@@ -113,6 +127,15 @@ impl Dispatcher {
         push(Metric::counter("stale_events", "stale_events_total", help), sum(|m| &m.stale_events));
         let help = "Requests over HTTP that were answered.";
         push(Metric::counter("http_requests", "http_requests_total", help), sum(|m| &m.http_requests));
+        let help = "Connections closed because they were silent for too long: idle, half a request sent, answers not taken.";
+        let by_reason = Metric::counter("connections_timed_out_*", "connections_timed_out_total", help);
+        for (reason, count) in [
+            ("idle", sum(|m| &m.connections_closed_idle)),
+            ("request", sum(|m| &m.connections_closed_request)),
+            ("answers", sum(|m| &m.connections_closed_answers)),
+        ] {
+            samples.push(by_reason.labelled("reason", reason, count));
+        }
         let by_op = Metric::counter("requests_*", "requests_total", "Requests, by operation.");
         for (op, count) in total_by(workers.iter().map(|metrics| metrics.requests())) {
             samples.push(by_op.labelled("operation", &op.name().to_ascii_lowercase(), count));

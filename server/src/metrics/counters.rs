@@ -45,6 +45,17 @@ impl<const N: usize> Default for Counters<N> {
 const OPCODE_MAX: usize = Op::ALL[Op::ALL.len() - 1] as usize;
 const STATUS_MAX: usize = Status::ALL[Status::ALL.len() - 1] as usize;
 
+/// The counters of the acceptor.
+#[derive(Debug, Default)]
+pub struct AcceptorMetrics {
+    /// Connections closed at once because there were as many as may be.
+    pub connections_refused: Counter,
+    /// Connections closed at once because too many waited for their worker.
+    pub connections_refused_busy: Counter,
+    /// Times that the system had no descriptor or memory for one more connection.
+    pub accept_failures: Counter,
+}
+
 /// The counters of one worker. Aligned so that two workers' never share a cache line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -63,6 +74,14 @@ pub struct WorkerMetrics {
     pub connections_total: Counter,
     /// Connections closed at once because there were too many.
     pub connections_refused: Counter,
+    /// Connections closed because they were silent for the idle time-out.
+    pub connections_closed_idle: Counter,
+    /// Connections closed because they sent part of a request and no more.
+    pub connections_closed_request: Counter,
+    /// Connections closed because they took no answers.
+    pub connections_closed_answers: Counter,
+    /// Requests that took as long as the slow log asks for.
+    pub slow_requests: Counter,
     /// Frames that were refused before a request could be read from them, or whose request was malformed.
     pub frames_refused: Counter,
     /// Times that a connection was not served because its peer does not take its answers.

@@ -5,6 +5,6 @@ mod counters;
 mod histogram;
 mod metric;
 
-pub use counters::{Counter, WorkerMetrics};
+pub use counters::{AcceptorMetrics, Counter, WorkerMetrics};
 pub use histogram::{Histogram, HistogramTotal};
 pub use metric::{Metric, MetricKind, Sample};

@@ -1,20 +1,24 @@
-//! The acceptor: one thread that takes new connections and deals them out to the workers in turn.
+//! The acceptor: one thread that takes new connections and deals them out to the workers in turn, as long as there
+//! are seats for them.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::door::Door;
 use super::listener::Listener;
+use super::seats::Seats;
 use super::waker::{WAKE, Waker};
-use super::worker::WorkerHandle;
-use crate::limits::ACCEPT_RETRY_MS;
+use super::worker::{Newcomer, WorkerHandle};
+use crate::dispatch::Dispatcher;
+use crate::limits::{ACCEPT_LINES_PER_WINDOW_MAX, ACCEPT_RETRY_MS};
+use crate::throttle::Throttle;
 
 /// The running acceptor; [`Acceptor::stop`] ends it.
 #[derive(Debug)]
@@ -29,14 +33,28 @@ impl Acceptor {
     ///
     /// # Errors
     /// When the system gives no poll, or no thread.
-    pub fn start(mut listeners: Vec<Listener>, workers: Vec<WorkerHandle>) -> io::Result<Acceptor> {
+    pub fn start(
+        mut listeners: Vec<Listener>,
+        workers: Vec<WorkerHandle>,
+        dispatcher: Arc<Dispatcher>,
+    ) -> io::Result<Acceptor> {
         let poll = Poll::new()?;
         for (number, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(&mut listener.socket, Token(number), Interest::READABLE)?;
         }
         let waker = Waker::new(poll.registry())?;
         let stop = Arc::new(AtomicBool::new(false));
-        let mut turn = Turn { poll, listeners, workers, next: 0, stop: Arc::clone(&stop) };
+        let mut turn = Turn {
+            poll,
+            listeners,
+            workers,
+            next: 0,
+            stop: Arc::clone(&stop),
+            dispatcher,
+            seats: Seats::default(),
+            refused_lines: Throttle::new(ACCEPT_LINES_PER_WINDOW_MAX),
+            failed_lines: Throttle::new(ACCEPT_LINES_PER_WINDOW_MAX),
+        };
         let thread = thread::Builder::new().name("acceptor".into()).spawn(move || turn.run())?;
         Ok(Acceptor { stop, waker, thread })
     }
@@ -59,6 +77,11 @@ struct Turn {
     /// Worker that gets the next connection.
     next: usize,
     stop: Arc<AtomicBool>,
+    /// For the settings in force and the counters.
+    dispatcher: Arc<Dispatcher>,
+    seats: Seats,
+    refused_lines: Throttle,
+    failed_lines: Throttle,
 }
 
 impl Turn {
@@ -70,20 +93,20 @@ impl Turn {
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => log::error!("the acceptor cannot poll: error={error}"),
+                Err(error) => log::error!(error:% = error; "the acceptor cannot poll"),
             }
             let is_known = |token: Token| token == WAKE || token.0 < self.listeners.len();
             debug_assert!(events.iter().all(|event| is_known(event.token())));
-            let was_short = std::mem::take(&mut retry);
+            retry = false;
             for number in 0..self.listeners.len() {
-                retry |= !self.accept_all(number, was_short);
+                retry |= !self.accept_all(number);
             }
         }
     }
 
     /// Accepts at one listener until there is nothing more; `false`: the system lacks something (descriptors, memory),
-    /// and there may be more. That is logged when it begins, not as long as it `was_short` already.
-    fn accept_all(&mut self, number: usize, was_short: bool) -> bool {
+    /// and there may be more.
+    fn accept_all(&mut self, number: usize) -> bool {
         loop {
             let listener = &self.listeners[number];
             match listener.socket.accept() {
@@ -91,8 +114,9 @@ impl Turn {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    if !was_short {
-                        log::warn!("cannot accept a connection, trying again: error={error}");
+                    self.dispatcher.acceptor_metrics().accept_failures.add(1);
+                    if let Some(suppressed) = self.failed_lines.admit(Instant::now()) {
+                        log::warn!(error:% = error, suppressed; "cannot accept a connection, trying again");
                     }
                     return false;
                 }
@@ -101,10 +125,23 @@ impl Turn {
     }
 
     fn hand_over(&mut self, stream: TcpStream, peer: SocketAddr, door: Door) {
+        let metrics = self.dispatcher.acceptor_metrics();
+        let seats_max = self.dispatcher.tuning().connections_max() + door.connections_reserved();
+        let Some(seat) = self.seats.take(seats_max) else {
+            metrics.connections_refused.add(1);
+            return self.note_refused(peer, "--max-connections is reached");
+        };
         let at = self.next % self.workers.len();
         self.next = at + 1;
-        if !self.workers[at].give(stream, peer, door) {
-            log::warn!("connection closed: peer={peer} reason=\"its worker has too many waiting\"");
+        if !self.workers[at].give(Newcomer { stream, peer, door, seat }) {
+            metrics.connections_refused_busy.add(1);
+            self.note_refused(peer, "its worker has too many waiting");
+        }
+    }
+
+    fn note_refused(&self, peer: SocketAddr, reason: &str) {
+        if let Some(suppressed) = self.refused_lines.admit(Instant::now()) {
+            log::warn!(peer:% = peer, reason, suppressed; "connection refused");
         }
     }
 }

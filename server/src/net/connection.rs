@@ -5,7 +5,6 @@
 //! whole, and writes. It stops reading while too many answers wait: the peer that does not take its answers is
 //! held up, nobody else. No readiness is trusted: only `WouldBlock` ends reading and writing.
 
-use std::cell::RefCell;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
@@ -19,47 +18,21 @@ use dht_protocol::status::Status;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use super::activity::{Activity, Overdue, UnderWay};
 use super::door::Door;
 use super::inbox::Inbox;
-use super::log_budget::LogBudget;
-use crate::dispatch::{AnswerBounds, Dispatcher, Frame, Output, Session};
+use super::keep_alive;
+use super::seats::Seat;
+use super::turn::{Round, TurnContext, TurnEnd, note_durations, output_bytes_max, read_bytes_max};
+use super::worker::Newcomer;
+use crate::dispatch::{AnswerBounds, Dispatcher, Frame, Output, Session, SlowRequest};
 use crate::http::{self, HeadError};
 use crate::limits::{
-    BATCH_REQUESTS_MAX, IDLE_BUFFER_BYTES_MAX, OUTPUT_BYTES_MAX, OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT,
-    READ_BUFFER_BYTES, READ_BYTES_MAX_AT_MEMORY_LIMIT, READ_TURN_BYTES_MAX,
-    REFUSALS_LOGGED_PER_CONNECTION_MAX, TURN_MS, WRITE_PIECES_MAX,
+    BATCH_REQUESTS_MAX, IDLE_BUFFER_BYTES_MAX, READ_TURN_BYTES_MAX, REFUSALS_LOGGED_PER_CONNECTION_MAX,
+    TURN_MS, WRITE_PIECES_MAX,
 };
 use crate::memory::{Charge, MemoryKind};
-use crate::metrics::WorkerMetrics;
-
-/// What a worker lends to a connection for a turn.
-pub(crate) struct TurnContext<'a> {
-    pub(crate) dispatcher: &'a Dispatcher,
-    pub(crate) metrics: &'a WorkerMetrics,
-    /// Where bytes are read to; its content is of no meaning between turns.
-    pub(crate) read_buffer: &'a mut [u8],
-    /// What may still be logged of peers' mistakes.
-    pub(crate) log_budget: &'a RefCell<LogBudget>,
-}
-
-/// One reading of a connection and what is answered of it.
-#[derive(Clone, Copy, Debug)]
-struct Round {
-    bounds: AnswerBounds,
-    /// When it began, just before the bytes were read.
-    begun: Instant,
-}
-
-/// How a turn ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TurnEnd {
-    /// Nothing to do until the socket is ready again.
-    Wait,
-    /// There is more to read: take another turn after the others have had theirs.
-    Again,
-    /// Close it; the word says why.
-    Close(&'static str),
-}
+use crate::tuning::SilenceLimits;
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -79,24 +52,26 @@ pub(crate) struct Connection {
     /// Whether bytes have come since the last [`Connection::on_stop_tick`].
     heard: bool,
     refusals: u32,
+    activity: Activity,
+    /// Counts this connection among those of the daemon until it is dropped.
+    _seat: Seat,
     /// Whether it stands in its worker's queue for another turn. The worker's to change.
     pub(crate) is_queued: bool,
 }
 
 impl Connection {
-    /// Takes over a stream: registers it under `token`.
+    /// Takes over a stream: sets its options and registers it under `token`.
     ///
     /// # Errors
-    /// What the system says to the registration.
+    /// What the system says to either.
     pub(crate) fn open(
-        mut stream: TcpStream,
-        peer: SocketAddr,
-        door: Door,
+        newcomer: Newcomer,
         token: Token,
         registry: &Registry,
         dispatcher: &Dispatcher,
     ) -> io::Result<Connection> {
-        stream.set_nodelay(true)?;
+        let Newcomer { mut stream, peer, door, seat } = newcomer;
+        keep_alive::set_options(&stream, dispatcher.tuning().silence_limits().stall_s)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         let memory = dispatcher.memory();
         Ok(Connection {
@@ -111,6 +86,8 @@ impl Connection {
             caught_up: false,
             heard: false,
             refusals: 0,
+            activity: Activity::default(),
+            _seat: seat,
             is_queued: false,
         })
     }
@@ -127,8 +104,14 @@ impl Connection {
     /// Ends the registration before the stream is dropped.
     pub(crate) fn deregister(&mut self, registry: &Registry) {
         if let Err(error) = registry.deregister(&mut self.stream) {
-            log::debug!("cannot deregister a connection: peer={} error={error}", self.peer);
+            log::debug!(peer:% = self.peer, error:% = error; "cannot deregister a connection");
         }
+    }
+
+    /// Whether it has been silent for longer than `limits` allow.
+    pub(crate) fn overdue(&self, round: u32, limits: SilenceLimits) -> Option<Overdue> {
+        let under_way = UnderWay { answers: self.has_output(), request: self.inbox.is_started() };
+        self.activity.overdue(round, under_way, limits)
     }
 
     /// Told now and then while the daemon stops: ends the connection, once its answers are out, if the peer has
@@ -149,6 +132,9 @@ impl Connection {
     /// Does what can be done now. Call it after any event of the socket, and again after [`TurnEnd::Again`].
     pub(crate) fn turn(&mut self, context: &mut TurnContext<'_>) -> TurnEnd {
         let end = self.turn_inner(context).unwrap_or_else(|error| TurnEnd::Close(why_of(&error)));
+        if self.output.is_empty() {
+            self.activity.on_taken(context.round);
+        }
         self.output.shrink(IDLE_BUFFER_BYTES_MAX);
         self.charge_output();
         end
@@ -157,14 +143,16 @@ impl Connection {
     fn turn_inner(&mut self, context: &mut TurnContext<'_>) -> io::Result<TurnEnd> {
         let mut bytes_read = 0;
         let mut begun = Instant::now();
+        *context.now = begun;
+        let slow_ns = context.dispatcher.tuning().slow_ns();
         let turn_ends = begun + Duration::from_millis(TURN_MS);
         let mut is_first_round = true;
         self.caught_up = false;
         loop {
-            self.write_output(context.metrics)?;
+            self.write_output(context)?;
             // Looked up once a round: whoever else reaches the memory limit in between must not make this round
             // stop half-way.
-            let bounds = AnswerBounds { output_bytes_max: output_bytes_max(context), turn_ends };
+            let bounds = AnswerBounds { output_bytes_max: output_bytes_max(context), turn_ends, slow_ns };
             if self.output.bytes() >= bounds.output_bytes_max {
                 context.metrics.output_stalls.add(1);
                 return Ok(TurnEnd::Wait);
@@ -183,13 +171,14 @@ impl Connection {
                 if !self.output.is_empty() {
                     return Ok(TurnEnd::Wait);
                 }
-                self.finish_stream(context)?;
+                self.finish_stream(turn_ends, context)?;
                 return Ok(TurnEnd::Close(why));
             }
             match self.read(round, context) {
                 Ok(0) => self.begin_close("end of stream"),
                 Ok(count) => {
                     self.heard = true;
+                    self.activity.on_heard(context.round);
                     bytes_read += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -203,11 +192,12 @@ impl Connection {
     }
 
     /// Ends the stream behind the answers, and throws away what has come and will not be answered: a socket that
-    /// is closed with unread bytes resets the connection, and the peer loses answers that are still under way.
-    fn finish_stream(&mut self, context: &mut TurnContext<'_>) -> io::Result<()> {
+    /// is closed with unread bytes resets the connection, and the peer loses answers that are still under way. No more
+    /// than a turn's share of bytes and of time goes into that.
+    fn finish_stream(&mut self, turn_ends: Instant, context: &mut TurnContext<'_>) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)?;
         let mut left_bytes = READ_TURN_BYTES_MAX;
-        while left_bytes > 0 {
+        while left_bytes > 0 && Instant::now() < turn_ends {
             match self.stream.read(context.read_buffer) {
                 Ok(0) => break,
                 Ok(count) => left_bytes = left_bytes.saturating_sub(count),
@@ -291,6 +281,9 @@ impl Connection {
                 );
                 begun = note_durations(begun, end.frames_done, context.metrics);
                 used += frames_bytes[..end.frames_done].iter().sum::<usize>();
+                if !end.slow.is_empty() {
+                    self.note_slow(&end.slow, begun, context);
+                }
                 for status in end.refused() {
                     self.note_refusal(status.name(), context);
                 }
@@ -375,12 +368,28 @@ impl Connection {
         context.metrics.frames_refused.add(1);
         self.refusals += 1;
         if self.refusals <= REFUSALS_LOGGED_PER_CONNECTION_MAX {
-            context.log_budget.borrow_mut().log_refusal(self.peer, what);
+            let Some(suppressed) = context.refused_lines.admit(Instant::now()) else { return };
+            log::warn!(peer:% = self.peer, reason = what, suppressed; "frame refused");
+        }
+    }
+
+    /// Writes slow requests to the log: what they were, never a key or a value.
+    fn note_slow(&self, slow: &[SlowRequest], now: Instant, context: &TurnContext<'_>) {
+        context.metrics.slow_requests.add(slow.len() as u64);
+        for request in slow {
+            let Some(suppressed) = context.slow_lines.admit(now) else { continue };
+            let partition = request.partition.map(|partition| partition.0);
+            log::warn!(
+                operation = request.op.name(), took_ms = request.took_ms(), partition,
+                request_bytes = request.request_bytes, answer_bytes = request.answer_bytes, peer:% = self.peer,
+                suppressed;
+                "slow request"
+            );
         }
     }
 
     /// Writes until nothing waits or the socket takes no more.
-    fn write_output(&mut self, metrics: &WorkerMetrics) -> io::Result<()> {
+    fn write_output(&mut self, context: &TurnContext<'_>) -> io::Result<()> {
         while !self.output.is_empty() {
             let mut pieces = [IoSlice::new(&[]); WRITE_PIECES_MAX];
             let mut pieces_count = 0;
@@ -391,7 +400,8 @@ impl Connection {
             match self.stream.write_vectored(&pieces[..pieces_count]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
-                    metrics.bytes_out.add(count as u64);
+                    context.metrics.bytes_out.add(count as u64);
+                    self.activity.on_taken(context.round);
                     self.output.advance(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -411,29 +421,6 @@ impl Connection {
             self.output_charge.shrink_to(bytes);
         }
     }
-}
-
-/// Counts for each of a batch's requests the time since the batch began: each waits for the others. One look at the
-/// clock a batch, which is also when the next one begins.
-fn note_durations(begun: Instant, requests_count: usize, metrics: &WorkerMetrics) -> Instant {
-    let ended = Instant::now();
-    metrics.request_durations.record((ended - begun).as_nanos() as u64, requests_count as u64);
-    ended
-}
-
-fn memory_is_used_up(context: &TurnContext<'_>) -> bool {
-    let memory = context.dispatcher.memory();
-    memory.used_bytes() >= memory.limit_bytes()
-}
-
-/// Bytes of answers that one connection may have waiting.
-fn output_bytes_max(context: &TurnContext<'_>) -> usize {
-    if memory_is_used_up(context) { OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT } else { OUTPUT_BYTES_MAX }
-}
-
-/// Bytes that one read may bring: what of it cannot be answered at once has to be kept.
-fn read_bytes_max(context: &TurnContext<'_>) -> usize {
-    if memory_is_used_up(context) { READ_BYTES_MAX_AT_MEMORY_LIMIT } else { READ_BUFFER_BYTES }
 }
 
 /// The whole frames at the front of `bytes`, at most a batch, each one's length, and what is wrong after them.

@@ -5,6 +5,8 @@
 //! 1. A slot's generation rises whenever its connection is removed.
 //! 2. `free` names exactly the empty slots.
 
+use std::ops::Range;
+
 use mio::Token;
 
 use crate::limits::CONNECTIONS_PER_WORKER_MAX;
@@ -78,6 +80,17 @@ impl<C> ConnectionTable<C> {
         taken.map(|(at, slot)| token(at, slot.generation)).collect()
     }
 
+    /// Places of the table, taken or free.
+    pub(crate) fn slots_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The connections in those places, with their tokens.
+    pub(crate) fn in_slots(&self, places: Range<usize>) -> impl Iterator<Item = (Token, &C)> {
+        let slots = self.slots.iter().enumerate().take(places.end).skip(places.start);
+        slots.filter_map(|(at, slot)| Some((token(at, slot.generation), slot.connection.as_ref()?)))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.free.len() == self.slots.len()
     }
@@ -111,6 +124,9 @@ mod tests {
         assert_eq!(table.remove(old), None);
         assert_eq!(table.get_mut(new), Some(&mut 2));
         assert_eq!(table.get_mut(WAKE), None);
+        assert_eq!(table.slots_count(), 1);
+        assert_eq!(table.in_slots(0..9).collect::<Vec<_>>(), [(new, &2)]);
+        assert_eq!(table.in_slots(1..9).count(), 0);
     }
 
     #[test]

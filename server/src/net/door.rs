@@ -1,6 +1,8 @@
 //! Which protocol is spoken at a port. All else about a connection is the same at every door: one poll loop, one
 //! table, one set of limits.
 
+use crate::limits::HTTP_CONNECTIONS_RESERVED;
+
 /// A way in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
@@ -17,6 +19,15 @@ impl Door {
         match self {
             Door::Binary => "--listen",
             Door::Http => "--http",
+        }
+    }
+
+    /// Connections that it takes past the limit of all doors: a monitor must reach a node that is full.
+    #[must_use]
+    pub fn connections_reserved(self) -> usize {
+        match self {
+            Door::Binary => 0,
+            Door::Http => HTTP_CONNECTIONS_RESERVED,
         }
     }
 }

@@ -60,7 +60,7 @@ fn greet_all(dispatcher: &Dispatcher, stopped: &Receiver<()>) {
                     false
                 }
                 Err(error) => {
-                    log::debug!("member does not answer yet: address={} error=\"{error}\"", node.address);
+                    log::debug!(address = node.address, error:% = error; "member does not answer yet");
                     true
                 }
             }

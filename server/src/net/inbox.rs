@@ -39,6 +39,11 @@ impl Inbox {
         &self.kept
     }
 
+    /// Whether part of a request has come. (Or whole ones that wait for the peer to take its answers.)
+    pub(crate) fn is_started(&self) -> bool {
+        !self.kept.is_empty() || self.passing.is_some()
+    }
+
     /// What is kept is shorter than this, bytes, where no frame is gathered and nothing whole waits.
     pub(crate) fn start_bytes_max(&self) -> usize {
         match self.door {
@@ -196,12 +201,14 @@ mod tests {
         inbox.keep(&whole[..50_000]);
         inbox.append(&whole[50_000..70_000]);
         assert_eq!(inbox.missing_bytes(), None, "the frame is not gathered any more");
+        assert!(inbox.is_started() && inbox.kept().is_empty());
         assert_eq!(memory.used_bytes(), 0);
         assert_eq!(inbox.swallow(&whole[70_000..170_000]), (100_000, None));
         let mut rest = whole[170_000..].to_vec();
         rest.extend(frame(3));
         assert_eq!(inbox.swallow(&rest), (whole.len() - 170_000, Some(HEADER)));
         assert_eq!(inbox.swallow(&frame(3)), (0, None));
+        assert!(!inbox.is_started());
     }
 
     #[test]

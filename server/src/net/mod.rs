@@ -2,13 +2,17 @@
 //! each worker owns its poll and its connections, and carries a request to its end itself.
 
 mod acceptor;
+mod activity;
 mod connection;
 mod connection_table;
 mod door;
 mod greeter;
 mod inbox;
+mod keep_alive;
 mod listener;
-mod log_budget;
+mod seats;
+mod sweep;
+mod turn;
 mod waker;
 mod worker;
 

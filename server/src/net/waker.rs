@@ -23,7 +23,7 @@ impl Waker {
     /// Wakes the poll. A failure is logged: the sleeper will find out at its next event.
     pub(crate) fn wake(&self) {
         if let Err(error) = self.0.wake() {
-            log::error!("cannot wake a thread: error={error}");
+            log::error!(error:% = error; "cannot wake a thread");
         }
     }
 }

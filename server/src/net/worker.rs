@@ -1,6 +1,5 @@
 //! A worker: a thread with a poll and connections of its own. It runs every request of theirs to its end itself.
 
-use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,18 +11,30 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::net::TcpStream;
 use mio::{Events, Poll, Token};
 
-use super::connection::{Connection, TurnContext, TurnEnd};
+use super::activity::Overdue;
+use super::connection::Connection;
 use super::connection_table::ConnectionTable;
 use super::door::Door;
-use super::log_budget::LogBudget;
+use super::seats::Seat;
+use super::sweep::Sweep;
+use super::turn::{TurnContext, TurnEnd};
 use super::waker::{WAKE, Waker};
 use crate::dispatch::Dispatcher;
 use crate::limits::{
-    HANDOVER_QUEUE_MAX, POLL_EVENTS_MAX, READ_BUFFER_BYTES, SHUTDOWN_READ_MS, SHUTDOWN_TICK_MS,
+    HANDOVER_QUEUE_MAX, OVERDUE_LINES_PER_WINDOW_MAX, POLL_EVENTS_MAX, READ_BUFFER_BYTES,
+    REFUSED_LINES_PER_WINDOW_MAX, SHUTDOWN_READ_MS, SHUTDOWN_TICK_MS, SLOW_LINES_PER_WINDOW_MAX,
 };
 use crate::metrics::WorkerMetrics;
+use crate::throttle::Throttle;
 
-type NewConnection = (TcpStream, SocketAddr, Door);
+/// A connection on its way to a worker.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) door: Door,
+    pub(crate) seat: Seat,
+}
 
 /// A running worker.
 #[derive(Debug)]
@@ -35,15 +46,15 @@ pub struct Worker {
 /// What others hold of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerHandle {
-    new_connections: Sender<NewConnection>,
+    new_connections: Sender<Newcomer>,
     stop: Arc<AtomicBool>,
     waker: Waker,
 }
 
 impl WorkerHandle {
     /// Gives the worker a connection; `false`, and the connection is closed, when too many wait already.
-    pub(crate) fn give(&self, stream: TcpStream, peer: SocketAddr, door: Door) -> bool {
-        let given = self.new_connections.try_send((stream, peer, door)).is_ok();
+    pub(crate) fn give(&self, newcomer: Newcomer) -> bool {
+        let given = self.new_connections.try_send(newcomer).is_ok();
         if given {
             self.waker.wake();
         }
@@ -52,7 +63,7 @@ impl WorkerHandle {
 }
 
 impl Worker {
-    /// Starts worker number `number`. When it is stopped, answers that wait have `shutdown_timeout` to go out.
+    /// Starts worker number `number`.
     ///
     /// # Errors
     /// When the system gives no poll, or no thread.
@@ -60,7 +71,6 @@ impl Worker {
         number: usize,
         dispatcher: Arc<Dispatcher>,
         metrics: Arc<WorkerMetrics>,
-        shutdown_timeout: Duration,
     ) -> io::Result<Worker> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry())?;
@@ -76,8 +86,11 @@ impl Worker {
             connections: ConnectionTable::new(),
             again: Vec::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES],
-            log_budget: RefCell::new(LogBudget::new(Instant::now())),
-            shutdown_timeout,
+            sweep: Sweep::default(),
+            now: Instant::now(),
+            overdue_lines: Throttle::new(OVERDUE_LINES_PER_WINDOW_MAX),
+            slow_lines: Throttle::new(SLOW_LINES_PER_WINDOW_MAX),
+            refused_lines: Throttle::new(REFUSED_LINES_PER_WINDOW_MAX),
         };
         let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || turn.run())?;
         Ok(Worker { handle, thread })
@@ -87,6 +100,11 @@ impl Worker {
     #[must_use]
     pub fn handle(&self) -> WorkerHandle {
         self.handle.clone()
+    }
+
+    /// Lets it notice that settings have changed.
+    pub fn wake(&self) {
+        self.handle.waker.wake();
     }
 
     /// Asks the worker to finish what it has read and to end.
@@ -105,7 +123,7 @@ impl Worker {
 
 struct Loop {
     poll: Poll,
-    receiver: Receiver<NewConnection>,
+    receiver: Receiver<Newcomer>,
     stop: Arc<AtomicBool>,
     dispatcher: Arc<Dispatcher>,
     metrics: Arc<WorkerMetrics>,
@@ -113,15 +131,22 @@ struct Loop {
     /// Connections that have used up their share and have more to read.
     again: Vec<Token>,
     read_buffer: Vec<u8>,
-    log_budget: RefCell<LogBudget>,
-    shutdown_timeout: Duration,
+    /// Looks for connections that have been silent for too long.
+    sweep: Sweep,
+    /// The clock as the last turn read it, or the last look without one.
+    now: Instant,
+    overdue_lines: Throttle,
+    slow_lines: Throttle,
+    refused_lines: Throttle,
 }
 
 impl Loop {
     fn run(&mut self) {
         let mut events = Events::with_capacity(POLL_EVENTS_MAX);
         while !self.stop.load(Ordering::Acquire) {
-            self.serve(&mut events, None);
+            let before = self.now;
+            self.serve(&mut events, self.sweep.timeout(before));
+            self.sweep(before);
         }
         self.finish(&mut events);
     }
@@ -150,33 +175,33 @@ impl Loop {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
             Err(error) => {
                 events.clear();
-                log::error!("a worker cannot poll: error={error}");
+                log::error!(error:% = error; "a worker cannot poll");
             }
         }
     }
 
     fn take_over_all(&mut self) {
-        while let Ok((stream, peer, door)) = self.receiver.try_recv() {
-            self.take_over(stream, peer, door);
+        while let Ok(newcomer) = self.receiver.try_recv() {
+            self.take_over(newcomer);
         }
     }
 
-    fn take_over(&mut self, stream: TcpStream, peer: SocketAddr, door: Door) {
+    fn take_over(&mut self, newcomer: Newcomer) {
+        let peer = newcomer.peer;
         let registry = self.poll.registry();
         let dispatcher = &self.dispatcher;
-        let opened = self
-            .connections
-            .insert_with(|token| Connection::open(stream, peer, door, token, registry, dispatcher));
+        let opened =
+            self.connections.insert_with(|token| Connection::open(newcomer, token, registry, dispatcher));
         match opened {
             None => {
                 self.metrics.connections_refused.add(1);
-                log::warn!("connection closed: peer={peer} reason=\"too many connections\"");
+                log::warn!(peer:% = peer, reason = "its worker has all it can have"; "connection refused");
             }
-            Some(Err(error)) => log::warn!("connection closed: peer={peer} reason=\"{error}\""),
+            Some(Err(error)) => log::warn!(peer:% = peer, reason:% = error; "connection closed"),
             Some(Ok(token)) => {
                 self.metrics.connections.add(1);
                 self.metrics.connections_total.add(1);
-                log::debug!("connection opened: peer={peer}");
+                log::debug!(peer:% = peer; "connection opened");
                 // Bytes may have come before the registration.
                 self.turn(token);
             }
@@ -192,7 +217,10 @@ impl Loop {
             dispatcher: &self.dispatcher,
             metrics: &self.metrics,
             read_buffer: &mut self.read_buffer,
-            log_budget: &self.log_budget,
+            round: self.sweep.round(),
+            now: &mut self.now,
+            slow_lines: &self.slow_lines,
+            refused_lines: &self.refused_lines,
         };
         match connection.turn(&mut context) {
             TurnEnd::Wait => {}
@@ -210,8 +238,46 @@ impl Loop {
         if let Some(mut connection) = self.connections.remove(token) {
             connection.deregister(self.poll.registry());
             self.metrics.connections.subtract(1);
-            log::debug!("connection closed: peer={} reason=\"{why}\"", connection.peer());
+            log::debug!(peer:% = connection.peer(), reason = why; "connection closed");
         }
+    }
+
+    /// Closes connections that have been silent for too long, a bounded number of places at a time. `before`: the
+    /// clock as it was known before the last events.
+    fn sweep(&mut self, before: Instant) {
+        let limits = self.dispatcher.tuning().silence_limits();
+        if limits.are_off() || self.connections.is_empty() {
+            return self.sweep.rest();
+        }
+        if self.now == before {
+            // No turn has read it.
+            self.now = Instant::now();
+        }
+        let Some(slots) = self.sweep.on_time(self.now, self.connections.slots_count()) else { return };
+        let round = self.sweep.round();
+        let silent = self.connections.in_slots(slots);
+        let overdue: Vec<(Token, Overdue)> = silent
+            .filter_map(|(token, connection)| Some((token, connection.overdue(round, limits)?)))
+            .collect();
+        for (token, overdue) in overdue {
+            self.close_overdue(token, overdue);
+        }
+    }
+
+    fn close_overdue(&mut self, token: Token, overdue: Overdue) {
+        let counter = match overdue {
+            Overdue::Idle => &self.metrics.connections_closed_idle,
+            Overdue::Request => &self.metrics.connections_closed_request,
+            Overdue::Answers => &self.metrics.connections_closed_answers,
+        };
+        counter.add(1);
+        if let Some(connection) = self.connections.get_mut(token)
+            && let Some(suppressed) = self.overdue_lines.admit(self.now)
+        {
+            let reason = overdue.why();
+            log::info!(peer:% = connection.peer(), reason, suppressed; "connection timed out");
+        }
+        self.close(token, overdue.why());
     }
 
     /// Answers what peers have sent, lets the answers go out, and closes everything. What was sent may lie in the
@@ -226,8 +292,9 @@ impl Loop {
             self.turn(token);
         }
         let mut tick = begun + TICK;
-        while !self.connections.is_empty() && begun.elapsed() < self.shutdown_timeout {
-            let left = self.shutdown_timeout.saturating_sub(begun.elapsed());
+        let shutdown_timeout = self.dispatcher.tuning().shutdown_timeout();
+        while !self.connections.is_empty() && begun.elapsed() < shutdown_timeout {
+            let left = shutdown_timeout.saturating_sub(begun.elapsed());
             self.serve(events, Some(tick.saturating_duration_since(Instant::now()).min(left)));
             if Instant::now() < tick {
                 continue;
@@ -242,12 +309,8 @@ impl Loop {
             tick = Instant::now() + TICK;
         }
         for token in self.connections.tokens() {
-            let lost = self.connections.get_mut(token).is_some_and(|connection| connection.has_output());
-            if lost {
-                log::warn!(
-                    "answers were not taken in time: peer={:?}",
-                    self.connections.get_mut(token).map(|c| c.peer())
-                );
+            if let Some(lost) = self.connections.get_mut(token).filter(|connection| connection.has_output()) {
+                log::warn!(peer:% = lost.peer(); "answers were not taken in time");
             }
             self.close(token, WHY);
         }

@@ -214,7 +214,7 @@ impl<'a> Run<'a> {
             batch.iter().map(|sent| Frame { header: sent.header, body: &sent.body }).collect();
         let now = Instant::now();
         let turn_ends = if hurry { now } else { now + Duration::from_secs(3_600) };
-        let bounds = AnswerBounds { output_bytes_max, turn_ends };
+        let bounds = AnswerBounds { output_bytes_max, turn_ends, slow_ns: None };
         let used_bytes = self.node.memory.used_bytes();
         let mut room = Room { left_bytes: self.node.memory.limit_bytes().saturating_sub(used_bytes) };
         let before = connection.output.bytes();
