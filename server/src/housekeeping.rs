@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use crate::dispatch::Dispatcher;
+use crate::gate::Passer;
 use crate::limits::HOUSEKEEPING_PAUSE_MS;
 
 /// The running thread.
@@ -23,12 +24,12 @@ impl Housekeeping {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(dispatcher: Arc<Dispatcher>) -> io::Result<Housekeeping> {
+    pub fn start(dispatcher: Arc<Dispatcher>, passer: Passer) -> io::Result<Housekeeping> {
         let (stop, stopped) = bounded(1);
         let pause = Duration::from_millis(HOUSEKEEPING_PAUSE_MS);
         let rounds = move || {
-            while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-                dispatcher.keep_house(|| stopped.is_empty());
+            while passer.rest(|| stopped.recv_timeout(pause)) == Some(Err(RecvTimeoutError::Timeout)) {
+                dispatcher.keep_house(|| stopped.is_empty() && passer.pass());
             }
         };
         let thread = thread::Builder::new().name("housekeeping".into()).spawn(rounds)?;

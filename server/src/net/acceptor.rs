@@ -14,6 +14,7 @@ use super::door::Door;
 use super::listener::Listener;
 use super::waker::{WAKE, Waker};
 use super::worker::WorkerHandle;
+use crate::gate::Passer;
 use crate::limits::ACCEPT_RETRY_MS;
 
 /// The running acceptor; [`Acceptor::stop`] ends it.
@@ -29,16 +30,25 @@ impl Acceptor {
     ///
     /// # Errors
     /// When the system gives no poll, or no thread.
-    pub fn start(mut listeners: Vec<Listener>, workers: Vec<WorkerHandle>) -> io::Result<Acceptor> {
+    pub fn start(
+        mut listeners: Vec<Listener>,
+        workers: Vec<WorkerHandle>,
+        passer: Passer,
+    ) -> io::Result<Acceptor> {
         let poll = Poll::new()?;
         for (number, listener) in listeners.iter_mut().enumerate() {
             poll.registry().register(&mut listener.socket, Token(number), Interest::READABLE)?;
         }
         let waker = Waker::new(poll.registry())?;
         let stop = Arc::new(AtomicBool::new(false));
-        let mut turn = Turn { poll, listeners, workers, next: 0, stop: Arc::clone(&stop) };
+        let mut turn = Turn { poll, listeners, workers, next: 0, stop: Arc::clone(&stop), passer };
         let thread = thread::Builder::new().name("acceptor".into()).spawn(move || turn.run())?;
         Ok(Acceptor { stop, waker, thread })
+    }
+
+    /// Brings it to its next turn.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
     }
 
     /// Stops accepting and closes the listeners; returns once both have happened.
@@ -59,6 +69,7 @@ struct Turn {
     /// Worker that gets the next connection.
     next: usize,
     stop: Arc<AtomicBool>,
+    passer: Passer,
 }
 
 impl Turn {
@@ -71,6 +82,9 @@ impl Turn {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => log::error!("the acceptor cannot poll: error={error}"),
+            }
+            if !self.passer.pass() {
+                return;
             }
             let is_known = |token: Token| token == WAKE || token.0 < self.listeners.len();
             debug_assert!(events.iter().all(|event| is_known(event.token())));

@@ -8,6 +8,7 @@ mod door;
 mod greeter;
 mod inbox;
 mod listener;
+mod reservation;
 mod waker;
 mod worker;
 
@@ -15,4 +16,5 @@ pub use acceptor::Acceptor;
 pub use door::Door;
 pub use greeter::Greeter;
 pub use listener::{BindError, Listener, bind};
+pub use reservation::Reservation;
 pub use worker::{Worker, WorkerHandle};

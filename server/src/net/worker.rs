@@ -16,6 +16,7 @@ use super::connection_table::ConnectionTable;
 use super::door::Door;
 use super::waker::{WAKE, Waker};
 use crate::dispatch::Dispatcher;
+use crate::gate::Passer;
 use crate::limits::{
     HANDOVER_QUEUE_MAX, POLL_EVENTS_MAX, READ_BUFFER_BYTES, SHUTDOWN_READ_MS, SHUTDOWN_TICK_MS,
 };
@@ -59,6 +60,7 @@ impl Worker {
         dispatcher: Arc<Dispatcher>,
         metrics: Arc<WorkerMetrics>,
         shutdown_timeout: Duration,
+        passer: Passer,
     ) -> io::Result<Worker> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry())?;
@@ -75,6 +77,7 @@ impl Worker {
             again: Vec::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES],
             shutdown_timeout,
+            passer,
         };
         let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || turn.run())?;
         Ok(Worker { handle, thread })
@@ -84,6 +87,11 @@ impl Worker {
     #[must_use]
     pub fn handle(&self) -> WorkerHandle {
         self.handle.clone()
+    }
+
+    /// Brings it to its next turn.
+    pub(crate) fn wake(&self) {
+        self.handle.waker.wake();
     }
 
     /// Asks the worker to finish what it has read and to end.
@@ -111,21 +119,29 @@ struct Loop {
     again: Vec<Token>,
     read_buffer: Vec<u8>,
     shutdown_timeout: Duration,
+    passer: Passer,
 }
 
 impl Loop {
     fn run(&mut self) {
         let mut events = Events::with_capacity(POLL_EVENTS_MAX);
         while !self.stop.load(Ordering::Acquire) {
-            self.serve(&mut events, None);
+            if !self.serve(&mut events, None) {
+                return;
+            }
         }
-        self.finish(&mut events);
+        if self.passer.pass() {
+            self.finish(&mut events);
+        }
     }
 
-    /// Waits for events, at most for `timeout`, and does what they ask for.
-    fn serve(&mut self, events: &mut Events, timeout: Option<Duration>) {
+    /// Waits for events, at most for `timeout`, and does what they ask for; `false`: the gate is closed.
+    fn serve(&mut self, events: &mut Events, timeout: Option<Duration>) -> bool {
         let timeout = if self.again.is_empty() { timeout } else { Some(Duration::ZERO) };
         self.poll(events, timeout);
+        if !self.passer.pass() {
+            return false;
+        }
         for token in std::mem::take(&mut self.again) {
             if let Some(connection) = self.connections.get_mut(token) {
                 connection.is_queued = false;
@@ -138,6 +154,7 @@ impl Loop {
                 token => self.turn(token),
             }
         }
+        true
     }
 
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) {
@@ -223,7 +240,9 @@ impl Loop {
         let mut tick = begun + TICK;
         while !self.connections.is_empty() && begun.elapsed() < self.shutdown_timeout {
             let left = self.shutdown_timeout.saturating_sub(begun.elapsed());
-            self.serve(events, Some(tick.saturating_duration_since(Instant::now()).min(left)));
+            if !self.serve(events, Some(tick.saturating_duration_since(Instant::now()).min(left))) {
+                return;
+            }
             if Instant::now() < tick {
                 continue;
             }
