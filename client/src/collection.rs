@@ -22,13 +22,9 @@ use crate::key_encoding;
 /// fields do not matter.
 ///
 /// ```
-/// # use std::time::Duration;
-/// # use dht_server::server::{Server, ServerSettings};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let settings =
-/// #     ServerSettings { workers: 1, memory_limit_bytes: 64 << 20, shutdown_timeout: Duration::from_secs(1) };
-/// # let (server, address) = Server::start_alone("127.0.0.1:0", &settings)?;
-/// # let client = dht_client::Client::connect(&address.to_string())?;
+/// # let cluster = dht_client::test_cluster::TestCluster::start(1)?;
+/// # let client = cluster.client()?;
 /// let visits = client.typed::<(String, u32), i64>("visits");
 /// visits.put(&("Ada".into(), 2026), &3)?;
 /// assert_eq!(visits.get(&("Ada".into(), 2026))?, Some(3));
@@ -36,7 +32,6 @@ use crate::key_encoding;
 ///     let ((name, year), count) = entry?;
 ///     println!("{name} in {year}: {count}");
 /// }
-/// # server.stop();
 /// # Ok(())
 /// # }
 /// ```
