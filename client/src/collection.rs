@@ -16,7 +16,7 @@ use crate::key_encoding;
 /// Entries whose keys are `K`s and whose values are `V`s: [`Client::typed`].
 ///
 /// A key may be an integer, a `bool`, a `char`, a string, or a tuple, struct, enum, option or sequence of these: what
-/// serde can write and read, but for floats and maps. It is stored as bytes that begin with the collection's name
+/// serde can write and read, but for floats, maps, and parts nested more than 64 deep. It is stored as bytes that begin with the collection's name
 /// and keep the order of the keys; the table is in `client/src/key_encoding.rs`. Keys of different collections never
 /// meet. A program that reads a collection must give it the same name and a key type of the same parts; names of
 /// fields do not matter.
