@@ -470,6 +470,24 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_takes_shorter_requests_is_not_sent_longer_ones() {
+        let (node, _) = node();
+        crate::sync::lock(&node.identity).hello.body_bytes_max = 200;
+        let client = Client::connect(&node.address).unwrap();
+        client.put("k", &"v".repeat(100)).unwrap();
+        let sent = node.tokens().len();
+        let error = client.put("k", &"v".repeat(200)).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { what: "request", bytes_max: 200, .. }), "{error}");
+        let many = client.put_many([("k", &"v".repeat(200)), ("l", &"v".repeat(10))]);
+        assert!(
+            matches!(many[0], Err(Error::TooLarge { what: "request", .. })) && many[1].is_ok(),
+            "{many:?}"
+        );
+        assert!(matches!(client.get::<String>("k".repeat(300)), Err(Error::TooLarge { .. })));
+        assert_eq!(node.tokens().len(), sent + 1);
+    }
+
+    #[test]
     fn a_value_of_another_type_is_a_decode_error() {
         let (_node, client) = node();
         client.put("k", "text").unwrap();

@@ -59,6 +59,7 @@ mod key_encoding;
 mod limits;
 mod many;
 mod pool;
+mod request_size;
 mod retry;
 mod router;
 mod sync;
