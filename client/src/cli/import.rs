@@ -368,7 +368,7 @@ mod tests {
         let shared = Shared::default();
         let rows_count = 3 * BATCH_ROWS_MAX;
         let (sender, receiver) = sync_channel(rows_count);
-        let mut send = |row: Row, line: usize| {
+        let send = |row: Row, line: usize| {
             shared.take_room(row_bytes(&row));
             sender.send((line as u64, row)).unwrap();
         };
