@@ -55,6 +55,9 @@ pub(crate) const BULK_BYTES_IN_FLIGHT_MAX: usize = 1 << 20;
 /// Most threads that one bulk call uses, its caller's included. Servers beyond take turns.
 pub(crate) const BULK_THREADS_MAX: usize = 32;
 
+/// Most threads that ask nodes at once, the caller's included, where every node is asked. Nodes beyond take turns.
+pub(crate) const EVERY_NODE_THREADS_MAX: usize = 32;
+
 /// Deepest nesting of the parts of a typed key. A recursive type could otherwise use up a thread's stack, and what is
 /// read may have been put there by anybody.
 pub(crate) const KEY_DEPTH_MAX: usize = 64;
