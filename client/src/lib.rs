@@ -23,7 +23,7 @@
 //!
 //! A [`Client`] is cheap to clone and may be shared by any number of threads; it starts none itself, but for the
 //! length of a call on many keys ([`Client::get_many`], [`Client::put_many`], [`Client::delete_many`]). Every call
-//! on one key ends within [`Builder::op_timeout`]. A write that was lost on the way is sent again by itself and never
+//! on one key ends within [`Builder::op_timeout`], the system's look-up of names aside. A write that was lost on the way is sent again by itself and never
 //! applied twice; where the client cannot know whether a write took place, the error says so:
 //! [`Error::outcome`] is then [`Outcome::Unknown`].
 //!
