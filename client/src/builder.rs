@@ -44,6 +44,9 @@ impl Builder {
     }
 
     /// One or more nodes of the cluster: `"HOST:PORT[,HOST:PORT…]"`.
+    ///
+    /// A name is looked up by the system at every connect, and no time-out of this client holds while it does that: where
+    /// a resolver that hangs must not hold up calls, name nodes by number, here and in the daemons' `--members`.
     #[must_use]
     pub fn servers(mut self, servers: &str) -> Builder {
         servers.clone_into(&mut self.servers);
@@ -58,7 +61,8 @@ impl Builder {
         self
     }
 
-    /// Longest that one attempt to connect takes, from a millisecond to a day; 1 second unless told otherwise.
+    /// Longest that one attempt to connect takes, from a millisecond to a day, the system's look-up of a name aside; 1
+    /// second unless told otherwise.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Builder {
         self.connect_timeout = timeout.clamp(TIMEOUT_MIN, TIMEOUT_MAX);

@@ -19,6 +19,7 @@ use crate::connection::{Answer, CallError, Connection, OpenError};
 use crate::error::{Error, Outcome, Result};
 use crate::limits::REFRESH_PAUSE;
 use crate::pool::{Picked, Pools};
+use crate::request_size::too_large;
 use crate::retry::{Failure, Retry, Step, splitmix64};
 use crate::router::Router;
 use crate::sync::lock;
@@ -187,7 +188,7 @@ impl Core {
             );
             return Err(Failed::Final(Error::Unknown { reason }));
         }
-        if let Some(error) = too_large(&request, connection) {
+        if let Some(error) = too_large(&request, connection.hello()) {
             return Err(Failed::Final(call.unless_in_doubt(error)));
         }
         let token = call.write.as_ref().map(|write| write.token(call.retry.in_doubt()));
@@ -445,13 +446,6 @@ fn broken(connection: &Connection, op: Op, problem: Malformed) -> Error {
     connection.kill(&problem.to_string());
     let outcome = if is_write(op) { Outcome::Unknown } else { Outcome::NotDone };
     Error::Protocol { outcome, address: connection.address().to_owned(), problem }
-}
-
-/// A node may take shorter values than the protocol allows.
-fn too_large(request: &Request<'_>, connection: &Connection) -> Option<Error> {
-    let (Request::Put { value, .. } | Request::Append { suffix: value, .. }) = request else { return None };
-    let (bytes, bytes_max) = (value.bytes.len(), connection.hello().value_bytes_max as usize);
-    (bytes > bytes_max).then_some(Error::TooLarge { what: "value", bytes, bytes_max })
 }
 
 pub(crate) const fn is_write(op: Op) -> bool {

@@ -1,6 +1,9 @@
 //! The public face: a client and its operations.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use dht_protocol::ids::{NodeId, Version};
@@ -17,7 +20,7 @@ use crate::builder::Builder;
 use crate::call::{Core, Operation};
 use crate::error::{Error, Result};
 use crate::iter::Iter;
-use crate::limits::NODE_ATTEMPTS_MAX;
+use crate::limits::{EVERY_NODE_THREADS_MAX, NODE_ATTEMPTS_MAX};
 use crate::typed::{self, Encoded};
 
 /// A client of one cluster. Clones share everything, connections included.
@@ -258,8 +261,8 @@ impl Client {
         })
     }
 
-    /// Asks every node of the map for a sign of life, one after the other, and answers how long that took; each may take
-    /// up to `op_timeout`.
+    /// Asks every node of the map for a sign of life, all at once (32 at a time), and answers how long that took; each
+    /// may take up to `op_timeout`. For the length of the call threads help, where there is more than one node.
     #[must_use]
     pub fn ping(&self) -> Vec<(Node, Result<Duration>)> {
         self.ask_every_node(|core, node| {
@@ -292,9 +295,32 @@ impl Client {
         self.core.call(&mut OnKey { key, request }, read_conditional)
     }
 
-    fn ask_every_node<T>(&self, ask: impl Fn(&Core, NodeId) -> Result<T>) -> Vec<(Node, Result<T>)> {
+    /// Asks all nodes at once, so that silent ones cost one time-out together.
+    fn ask_every_node<T: Send>(
+        &self,
+        ask: impl Fn(&Core, NodeId) -> Result<T> + Sync,
+    ) -> Vec<(Node, Result<T>)> {
         let map = self.core.router.map();
-        map.nodes().iter().map(|node| (node.clone(), ask(&self.core, node.id))).collect()
+        let nodes = map.nodes();
+        let next = AtomicUsize::new(0);
+        let ask_some = || {
+            let turns = std::iter::from_fn(|| {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                nodes.get(at).map(|node| (at, (node.clone(), ask(&self.core, node.id))))
+            });
+            turns.collect::<Vec<_>>()
+        };
+        let mut answers = thread::scope(|scope| {
+            let helpers_count = nodes.len().min(EVERY_NODE_THREADS_MAX).saturating_sub(1);
+            let helpers: Vec<_> = (0..helpers_count).map(|_| scope.spawn(ask_some)).collect();
+            let mut answers = ask_some();
+            for helper in helpers {
+                answers.extend(helper.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            answers
+        });
+        answers.sort_unstable_by_key(|(at, _)| *at);
+        answers.into_iter().map(|(_, answer)| answer).collect()
     }
 }
 
@@ -371,7 +397,6 @@ pub(crate) fn value_ref(encoded: &Encoded) -> Result<ValueRef<'_>> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::thread;
 
     use super::*;
     use crate::testing::{FakeNode, FakeStore, dead_address};
@@ -470,6 +495,24 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_takes_shorter_requests_is_not_sent_longer_ones() {
+        let (node, _) = node();
+        crate::sync::lock(&node.identity).hello.body_bytes_max = 200;
+        let client = Client::connect(&node.address).unwrap();
+        client.put("k", &"v".repeat(100)).unwrap();
+        let sent = node.tokens().len();
+        let error = client.put("k", &"v".repeat(200)).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { what: "request", bytes_max: 200, .. }), "{error}");
+        let many = client.put_many([("k", &"v".repeat(200)), ("l", &"v".repeat(10))]);
+        assert!(
+            matches!(many[0], Err(Error::TooLarge { what: "request", .. })) && many[1].is_ok(),
+            "{many:?}"
+        );
+        assert!(matches!(client.get::<String>("k".repeat(300)), Err(Error::TooLarge { .. })));
+        assert_eq!(node.tokens().len(), sent + 1);
+    }
+
+    #[test]
     fn a_value_of_another_type_is_a_decode_error() {
         let (_node, client) = node();
         client.put("k", "text").unwrap();
@@ -496,6 +539,25 @@ mod tests {
         assert!(pings.iter().all(|(_, result)| result.is_ok()), "{pings:?}");
         let stats = client.stats();
         assert!(stats.iter().all(|(_, result)| matches!(&result, Ok(stats) if stats[0].0 == "keys")));
+    }
+
+    #[test]
+    fn every_node_is_asked_at_once() {
+        let together = Arc::new(std::sync::Barrier::new(3));
+        let script = |_| {
+            let together = Arc::clone(&together);
+            // None answers before all have been asked.
+            Box::new(move |asked: &crate::testing::Asked<'_>| {
+                together.wait();
+                asked.send(&Response::Pong)
+            }) as Box<_>
+        };
+        let nodes = FakeNode::cluster((0..3).map(script).collect());
+        let client = Client::connect(&nodes[0].address).unwrap();
+        let pings = client.ping();
+        let asked: Vec<&str> = pings.iter().map(|(node, _)| node.address.as_str()).collect();
+        assert_eq!(asked, nodes.iter().map(|node| node.address.as_str()).collect::<Vec<_>>());
+        assert!(pings.iter().all(|(_, result)| result.is_ok()), "{pings:?}");
     }
 
     #[test]

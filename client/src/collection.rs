@@ -16,19 +16,15 @@ use crate::key_encoding;
 /// Entries whose keys are `K`s and whose values are `V`s: [`Client::typed`].
 ///
 /// A key may be an integer, a `bool`, a `char`, a string, or a tuple, struct, enum, option or sequence of these: what
-/// serde can write and read, but for floats and maps. It is stored as bytes that begin with the collection's name
+/// serde can write and read, but for floats, maps, and parts nested more than 64 deep. It is stored as bytes that begin with the collection's name
 /// and keep the order of the keys; the table is in `client/src/key_encoding.rs`. Keys of different collections never
 /// meet. A program that reads a collection must give it the same name and a key type of the same parts; names of
 /// fields do not matter.
 ///
 /// ```
-/// # use std::time::Duration;
-/// # use dht_server::server::{Server, ServerSettings};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let settings =
-/// #     ServerSettings { workers: 1, memory_limit_bytes: 64 << 20, shutdown_timeout: Duration::from_secs(1) };
-/// # let (server, address) = Server::start_alone("127.0.0.1:0", &settings)?;
-/// # let client = dht_client::Client::connect(&address.to_string())?;
+/// # let cluster = dht_client::test_cluster::TestCluster::start(1)?;
+/// # let client = cluster.client()?;
 /// let visits = client.typed::<(String, u32), i64>("visits");
 /// visits.put(&("Ada".into(), 2026), &3)?;
 /// assert_eq!(visits.get(&("Ada".into(), 2026))?, Some(3));
@@ -36,7 +32,6 @@ use crate::key_encoding;
 ///     let ((name, year), count) = entry?;
 ///     println!("{name} in {year}: {count}");
 /// }
-/// # server.stop();
 /// # Ok(())
 /// # }
 /// ```

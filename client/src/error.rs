@@ -38,7 +38,7 @@ pub enum Error {
     },
     /// A key or value is longer than its limit. Nothing was sent.
     TooLarge {
-        /// `"key"`, `"prefix"` or `"value"`.
+        /// `"key"`, `"prefix"`, `"value"`, or `"request"`: key and value together, for the node that serves the key.
         what: &'static str,
         /// Its length, bytes.
         bytes: usize,

@@ -14,6 +14,7 @@ use dht_protocol::cursor::Cursor;
 use dht_protocol::error::Malformed;
 use dht_protocol::ids::{Epoch, NodeId, PartitionId, Version};
 use dht_protocol::limits::{KEY_BYTES_MAX, SCAN_PAGE_ENTRIES_MAX, SCAN_PARTITIONS_MAX};
+use dht_protocol::placement::hash::HashKey;
 use dht_protocol::placement::map::ClusterMap;
 use dht_protocol::placement::ring::Ring;
 use dht_protocol::request::{PartitionList, Request, Scan};
@@ -26,20 +27,26 @@ use crate::call::{Core, Operation};
 use crate::client::OnKey;
 use crate::error::{Error, Outcome, Result};
 use crate::key::Key;
-use crate::limits::PAGE_ENTRIES_DEFAULT;
+use crate::limits::{ITER_ERRORS_IN_A_ROW_MAX, PAGE_ENTRIES_DEFAULT};
 use crate::typed;
 use crate::value::Value;
 
 /// All entries of the cluster, or those under a prefix: [`Client::iter`](crate::Client::iter).
 ///
 /// Every key that is there from start to end comes exactly once; one that is written or deleted meanwhile comes
-/// once or not at all. An error comes once and ends the iteration.
+/// once or not at all.
+///
+/// An error does not end it: the next call asks once more for what could not be fetched, and goes on from there, so
+/// that nothing is passed over and nothing comes twice. A loop that wants the whole or nothing stops at the first
+/// error (`let entry = entry?`). It ends after 8 errors in a row with no entry between, and after a prefix that no key
+/// can have.
 #[derive(Debug)]
 pub struct Iter {
     core: Arc<Core>,
     scan: ScanPages,
     page: VecDeque<Fetched>,
-    failed: bool,
+    /// Errors since the last entry.
+    errors_in_a_row: u32,
 }
 
 /// One entry.
@@ -88,7 +95,7 @@ impl Iter {
             ring: map.ring(),
             asked: Vec::new(),
         };
-        Iter { core, scan, page: VecDeque::new(), failed: false }
+        Iter { core, scan, page: VecDeque::new(), errors_in_a_row: 0 }
     }
 
     /// Only keys that begin with `prefix`. To be said before the first entry is taken.
@@ -107,14 +114,15 @@ impl Iter {
 
     fn next_entry(&mut self) -> Result<Option<Entry>> {
         loop {
-            while let Some(Fetched { key, version, value }) = self.page.pop_front() {
-                match value {
-                    Some(value) => return Ok(Some(Entry { key: Key::from(key), version, value })),
-                    None => {
-                        if let Some((version, value)) = self.fetch_value(&key)? {
-                            return Ok(Some(Entry { key: Key::from(key), version, value }));
-                        }
-                    }
+            while let Some(first) = self.page.front_mut() {
+                let found = match first.value.take() {
+                    Some(value) => Some((first.version, value)),
+                    // It leaves the page once its value has come, so that an error loses nothing.
+                    None => fetch_value(&self.core, &first.key)?,
+                };
+                let first = self.page.pop_front();
+                if let (Some(Fetched { key, .. }), Some((version, value))) = (first, found) {
+                    return Ok(Some(Entry { key: Key::from(key), version, value }));
                 }
             }
             if self.scan.pending.is_empty() {
@@ -133,40 +141,47 @@ impl Iter {
             Response::Page(page) => Some(Ok((page.partitions_done, page.next, copy_out(&page)))),
             _ => None,
         })?;
-        self.scan.on_page(usize::from(partitions_done), next).map_err(|problem| Error::Protocol {
-            outcome: Outcome::NotDone,
-            address: "a node".to_owned(),
-            problem,
-        })?;
+        let map = self.core.router.map();
+        let hash_key = (map.nodes().len() > 1).then(|| map.hash_key());
+        let checked = self.scan.check_page(usize::from(partitions_done), next).and_then(|()| {
+            page.iter().try_for_each(|entry| {
+                self.scan.check_key(&entry.key, hash_key, usize::from(partitions_done), next)
+            })
+        });
+        checked.map_err(malformed)?;
+        self.scan.on_page(usize::from(partitions_done), next);
         self.page = page;
         Ok(())
     }
+}
 
-    /// A value that its page left out; `None` when the entry is gone.
-    fn fetch_value(&self, key: &[u8]) -> Result<Option<(Version, Value)>> {
-        let malformed = |_| Error::Protocol {
-            outcome: Outcome::NotDone,
-            address: "a node".to_owned(),
-            problem: Malformed("key in a page"),
-        };
-        let key = dht_protocol::request::Key::new(key).map_err(malformed)?;
-        self.core.call(&mut OnKey { key, request: Request::Get { key } }, |response| match response {
-            Response::Found { version, value } => Some(Ok(Some((version, Value::from(value))))),
-            Response::Refused(refusal) if refusal.status() == Status::NotFound => Some(Ok(None)),
-            _ => None,
-        })
-    }
+fn malformed(problem: Malformed) -> Error {
+    Error::Protocol { outcome: Outcome::NotDone, address: "a node".to_owned(), problem }
+}
+
+/// A value that its page left out; `None` when the entry is gone.
+fn fetch_value(core: &Core, key: &[u8]) -> Result<Option<(Version, Value)>> {
+    let key = dht_protocol::request::Key::new(key).map_err(|_| malformed(Malformed("key in a page")))?;
+    core.call(&mut OnKey { key, request: Request::Get { key } }, |response| match response {
+        Response::Found { version, value } => Some(Ok(Some((version, Value::from(value))))),
+        Response::Refused(refusal) if refusal.status() == Status::NotFound => Some(Ok(None)),
+        _ => None,
+    })
 }
 
 impl Iterator for Iter {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Result<Entry>> {
-        if self.failed {
+        if self.errors_in_a_row >= ITER_ERRORS_IN_A_ROW_MAX {
             return None;
         }
         let next = self.next_entry().transpose();
-        self.failed = matches!(next, Some(Err(_)));
+        self.errors_in_a_row = match &next {
+            Some(Err(Error::TooLarge { what: "prefix", .. })) => ITER_ERRORS_IN_A_ROW_MAX,
+            Some(Err(_)) => self.errors_in_a_row + 1,
+            Some(Ok(_)) | None => 0,
+        };
         next
     }
 }
@@ -261,27 +276,61 @@ impl ScanPages {
         self.ring = ring;
     }
 
-    /// A page has come: moves on, if the node moved on at all.
-    fn on_page(&mut self, partitions_done: usize, next: Cursor) -> std::result::Result<(), Malformed> {
+    /// Whether a page says that it ends within what was asked for, and past where it began: a node that does not
+    /// move on would keep its client for ever.
+    fn check_page(&self, partitions_done: usize, next: Cursor) -> std::result::Result<(), Malformed> {
         if partitions_done > self.asked.len() {
             return Err(Malformed("more partitions done than were asked for"));
         }
-        self.pending.drain(..partitions_done);
-        let Some(first) = self.pending.front().copied() else { return Ok(()) };
         if partitions_done == self.asked.len() {
-            self.cursor = self.ring.cursor_start(first);
             return Ok(());
         }
-        let (start, end) = (self.ring.cursor_start(first), self.ring.cursor_end(first));
+        let begun = self.pending[partitions_done];
+        let (start, end) = (self.ring.cursor_start(begun), self.ring.cursor_end(begun));
         if next < start || next > end || (partitions_done == 0 && next <= self.cursor) {
             return Err(Malformed("next cursor of a page"));
         }
-        self.cursor = next;
-        if next == end {
+        Ok(())
+    }
+
+    /// Whether a key belongs on the page that was asked for. A node on its own draws a hash key at each start, and
+    /// the client may hold an older one; so where a key stands is looked at only with a `hash_key` that is known.
+    fn check_key(
+        &self,
+        key: &[u8],
+        hash_key: Option<HashKey>,
+        partitions_done: usize,
+        next: Cursor,
+    ) -> std::result::Result<(), Malformed> {
+        if !key.starts_with(&self.prefix) || dht_protocol::request::Key::new(key).is_err() {
+            return Err(Malformed("a page with a key that was not asked for"));
+        }
+        let Some(hash_key) = hash_key else { return Ok(()) };
+        let hash = hash_key.hash(key);
+        let (at, partition) = (Cursor::of_hash(hash), self.ring.partition_of(hash));
+        // The first goes on from a page before; the others stand in their order (rule 2).
+        let place = if self.pending.front() == Some(&partition) {
+            (at >= self.cursor).then_some(0)
+        } else {
+            let others = self.asked.get(1..).unwrap_or_default();
+            others.binary_search(&partition.0.to_be_bytes()).ok().map(|place| place + 1)
+        };
+        match place {
+            Some(place) if place < partitions_done || (place == partitions_done && at < next) => Ok(()),
+            Some(_) | None => Err(Malformed("a page with a key from elsewhere")),
+        }
+    }
+
+    /// A page has come, and was checked: moves on.
+    fn on_page(&mut self, partitions_done: usize, next: Cursor) {
+        let is_whole = partitions_done == self.asked.len();
+        self.pending.drain(..partitions_done);
+        let Some(first) = self.pending.front().copied() else { return };
+        self.cursor = if is_whole { self.ring.cursor_start(first) } else { next };
+        if !is_whole && next == self.ring.cursor_end(first) {
             self.pending.pop_front();
             self.cursor = self.pending.front().map_or(Cursor::END, |first| self.ring.cursor_start(*first));
         }
-        Ok(())
     }
 }
 
@@ -407,14 +456,82 @@ mod tests {
     }
 
     #[test]
-    fn an_error_comes_once_and_ends_the_iteration() {
+    fn errors_in_a_row_end_the_iteration_in_the_end() {
         let node = FakeNode::alone(|asked| asked.refuse(Status::OutOfMemory));
         let client = Client::connect(&node.address).unwrap();
         let mut iter = client.iter();
-        assert!(matches!(iter.next(), Some(Err(Error::Refused { status: Status::OutOfMemory, .. }))));
-        assert!(iter.next().is_none());
-        let too_long = client.iter().prefix([b'a'; 70_000]).next();
-        assert!(matches!(too_long, Some(Err(Error::TooLarge { what: "prefix", .. }))));
+        for _ in 0..ITER_ERRORS_IN_A_ROW_MAX {
+            assert!(matches!(iter.next(), Some(Err(Error::Refused { status: Status::OutOfMemory, .. }))));
+        }
+        assert!(iter.next().is_none() && iter.next().is_none());
+        let mut too_long = client.iter().prefix([b'a'; 70_000]);
+        assert!(matches!(too_long.next(), Some(Err(Error::TooLarge { what: "prefix", .. }))));
+        assert!(too_long.next().is_none());
+    }
+
+    #[test]
+    fn after_an_error_the_iteration_goes_on_where_it_was() {
+        let store = Arc::new(FakeStore::new(10));
+        // Every second question is refused, be it for a page or for a value that its page left out.
+        let node = FakeNode::alone(move |asked| match asked.request {
+            Request::Scan(_) | Request::Get { .. } if asked.number % 2 == 0 => {
+                asked.refuse(Status::OutOfMemory)
+            }
+            _ => store.answer(asked),
+        });
+        let client = Client::connect(&node.address).unwrap();
+        let all: BTreeSet<_> = (0..20).map(|number| format!("key{number}")).collect();
+        for (number, key) in all.iter().enumerate() {
+            client.put(key, &"v".repeat(number)).unwrap();
+        }
+        let (mut seen, mut errors) = (Vec::new(), 0);
+        for entry in client.iter().page_size(3) {
+            match entry {
+                Ok(entry) => seen.push(entry.key.to_string()),
+                Err(error) => {
+                    assert!(matches!(error, Error::Refused { status: Status::OutOfMemory, .. }), "{error}");
+                    errors += 1;
+                }
+            }
+        }
+        assert_eq!(once_each(seen), all);
+        assert!(errors > 10, "{errors}");
+    }
+
+    #[test]
+    fn keys_that_were_not_asked_for_are_an_error() {
+        // Both nodes answer with the same key and say that they are done, whatever they are asked.
+        fn answers(key: &'static [u8]) -> Vec<FakeNode> {
+            let script = move |asked: &crate::testing::Asked<'_>| {
+                let Request::Scan(scan) = asked.request else { panic!("{:?}", asked.request) };
+                let mut out = Vec::new();
+                let mut page =
+                    dht_protocol::response::PageWriter::begin(asked.header.request_id, asked.epoch, &mut out);
+                let value_type = dht_protocol::value::ValueType::TEXT;
+                let entry = dht_protocol::response::PageEntry {
+                    key,
+                    version: Version(1),
+                    value_type,
+                    value_bytes: 0,
+                    value: Some(b""),
+                };
+                page.push(&entry, &mut out);
+                page.finish(scan.partitions.len() as u16, Cursor::END, &mut out);
+                Reply::Send(out)
+            };
+            FakeNode::cluster(vec![Box::new(script), Box::new(script)])
+        }
+        let nodes = answers(b"foreign");
+        let client = Client::connect(&nodes[0].address).unwrap();
+        let mut outside = client.iter().prefix("mine");
+        assert!(matches!(outside.next(), Some(Err(Error::Protocol { .. }))));
+        let results: Vec<_> = client.iter().map(|entry| entry.map(|entry| entry.key.to_string())).collect();
+        let (good, bad): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+        assert!(good.len() <= 1, "a key that one of them holds came twice: {good:?}");
+        assert_eq!(bad.len(), ITER_ERRORS_IN_A_ROW_MAX as usize);
+        let reserved = answers(b"\xFF");
+        let client = Client::connect(&reserved[0].address).unwrap();
+        assert!(matches!(client.iter().next(), Some(Err(Error::Protocol { .. }))));
     }
 
     #[test]

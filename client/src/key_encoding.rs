@@ -29,7 +29,8 @@
 //! ```
 //!
 //! Refused: maps, which have no order of their own, and floats, which have none at all (NaN) and two zeros; types
-//! that serialize without saying what they are. `usize` and `isize` are 8 bytes wide on every machine. A `Vec<u8>`
+//! that serialize without saying what they are; parts within parts more than `KEY_DEPTH_MAX` deep, which only
+//! recursive types have. `usize` and `isize` are 8 bytes wide on every machine. A `Vec<u8>`
 //! is a sequence to serde, and costs two bytes for each of its own; a byte string (`serde_bytes`) does not. A type
 //! that skips fields when it serializes does not read back.
 //!
@@ -46,6 +47,8 @@ use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::limits::KEY_DEPTH_MAX;
 
 /// What is before each element of a sequence, and before what an option holds.
 const MORE: u8 = 1;
@@ -76,12 +79,16 @@ impl serde::de::Error for KeyError {
     }
 }
 
+fn too_deep() -> KeyError {
+    KeyError(format!("its parts are nested more than {KEY_DEPTH_MAX} deep"))
+}
+
 /// Appends the bytes of `key` to `out`.
 ///
 /// # Errors
 /// Its type has no bytes in this encoding.
 pub(crate) fn encode<K: Serialize + ?Sized>(key: &K, out: &mut Vec<u8>) -> Result<(), KeyError> {
-    key.serialize(&mut writer::Writer { out })
+    key.serialize(&mut writer::Writer { out, depth_left: KEY_DEPTH_MAX })
 }
 
 /// The key that `bytes` are, to the last of them.
@@ -89,7 +96,7 @@ pub(crate) fn encode<K: Serialize + ?Sized>(key: &K, out: &mut Vec<u8>) -> Resul
 /// # Errors
 /// They are none.
 pub(crate) fn decode<K: DeserializeOwned>(bytes: &[u8]) -> Result<K, KeyError> {
-    let mut reader = reader::Reader { rest: bytes };
+    let mut reader = reader::Reader { rest: bytes, depth_left: KEY_DEPTH_MAX };
     let key = K::deserialize(&mut reader)?;
     match reader.rest {
         [] => Ok(key),

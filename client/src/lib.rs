@@ -2,13 +2,9 @@
 //! the whole cluster.
 //!
 //! ```
-//! # use std::time::Duration;
-//! # use dht_server::server::{Server, ServerSettings};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let settings =
-//! #     ServerSettings { workers: 1, memory_limit_bytes: 64 << 20, shutdown_timeout: Duration::from_secs(1) };
-//! # let (server, address) = Server::start_alone("127.0.0.1:0", &settings)?;
-//! # let address = address.to_string(); // as `dhtd` prints it, 127.0.0.1:7400 by default
+//! # let cluster = dht_client::test_cluster::TestCluster::start(1)?;
+//! # let address = cluster.address(0); // as `dhtd` prints it, 127.0.0.1:7400 by default
 //! use dht_client::Client;
 //!
 //! let client = Client::connect(&address)?;
@@ -21,16 +17,18 @@
 //!     println!("{} = {}", entry.key, entry.value);
 //! }
 //! assert!(client.delete("greeting")?.is_some());
-//! # server.stop();
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! A [`Client`] is cheap to clone and may be shared by any number of threads; it starts none itself, but for the
 //! length of a call on many keys ([`Client::get_many`], [`Client::put_many`], [`Client::delete_many`]). Every call
-//! on one key ends within [`Builder::op_timeout`]. A write that was lost on the way is sent again by itself and never
+//! on one key ends within [`Builder::op_timeout`], the system's look-up of names aside. A write that was lost on the way is sent again by itself and never
 //! applied twice; where the client cannot know whether a write took place, the error says so:
 //! [`Error::outcome`] is then [`Outcome::Unknown`].
+//!
+//! To test a program that uses this crate, start a cluster inside the test: the feature `test-cluster` brings
+//! `test_cluster::TestCluster`, whose nodes can be killed, started again, paused and resumed.
 //!
 //! The way of a call:
 //!
@@ -61,9 +59,12 @@ mod key_encoding;
 mod limits;
 mod many;
 mod pool;
+mod request_size;
 mod retry;
 mod router;
 mod sync;
+#[cfg(feature = "test-cluster")]
+pub mod test_cluster;
 #[cfg(test)]
 mod testing;
 mod typed;

@@ -55,6 +55,15 @@ pub(crate) const BULK_BYTES_IN_FLIGHT_MAX: usize = 1 << 20;
 /// Most threads that one bulk call uses, its caller's included. Servers beyond take turns.
 pub(crate) const BULK_THREADS_MAX: usize = 32;
 
+/// Most threads that ask nodes at once, the caller's included, where every node is asked. Nodes beyond take turns.
+pub(crate) const EVERY_NODE_THREADS_MAX: usize = 32;
+
+/// Deepest nesting of the parts of a typed key. A recursive type could otherwise use up a thread's stack, and what is
+/// read may have been put there by anybody.
+pub(crate) const KEY_DEPTH_MAX: usize = 64;
+
+/// Errors in a row, without an entry between them, after which an iteration ends.
+pub(crate) const ITER_ERRORS_IN_A_ROW_MAX: u32 = 8;
 /// Most entries of a page, unless told otherwise.
 pub(crate) const PAGE_ENTRIES_DEFAULT: usize = 1_024;
 

@@ -11,17 +11,25 @@ use crate::sync::{lock, wait_until};
 /// Holds the map. Invariants:
 /// 1. The epoch only rises.
 /// 2. The cluster id never changes.
-/// 3. One caller at a time fetches; whoever wants a newer map meanwhile waits for it.
+/// 3. One caller at a time fetches; whoever wants a newer map meanwhile waits for it. A fetch that began after a caller
+///    came speaks for that caller, too, also when it brings nothing. So a caller waits for two fetches at most, however
+///    many callers there are.
 #[derive(Debug)]
 pub(crate) struct Router {
     map: RwLock<Arc<ClusterMap>>,
-    fetching: Mutex<bool>,
+    fetches: Mutex<Fetches>,
     fetched: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Fetches {
+    under_way: bool,
+    begun_count: u64,
 }
 
 impl Router {
     pub(crate) fn new(map: ClusterMap) -> Router {
-        Router { map: RwLock::new(Arc::new(map)), fetching: Mutex::new(false), fetched: Condvar::new() }
+        Router { map: RwLock::new(Arc::new(map)), fetches: Mutex::default(), fetched: Condvar::new() }
     }
 
     /// Today's map.
@@ -46,22 +54,27 @@ impl Router {
         deadline: Instant,
         fetch: impl FnOnce() -> Option<ClusterMap>,
     ) -> bool {
-        let mut fetching = lock(&self.fetching);
-        while *fetching {
-            match wait_until(&self.fetched, fetching, deadline) {
-                Ok(guard) => fetching = guard,
+        let mut fetches = lock(&self.fetches);
+        let begun_before = fetches.begun_count;
+        while fetches.under_way {
+            match wait_until(&self.fetched, fetches, deadline) {
+                Ok(guard) => fetches = guard,
                 Err(_) => return self.is_newer_than(seen),
             }
         }
         if self.is_newer_than(seen) {
             return true;
         }
-        *fetching = true;
-        drop(fetching);
+        if fetches.begun_count != begun_before {
+            // Somebody has fetched for all who waited.
+            return false;
+        }
+        *fetches = Fetches { under_way: true, begun_count: begun_before + 1 };
+        drop(fetches);
         if let Some(map) = fetch() {
             self.offer(map);
         }
-        *lock(&self.fetching) = false;
+        lock(&self.fetches).under_way = false;
         self.fetched.notify_all();
         self.is_newer_than(seen)
     }
@@ -117,6 +130,29 @@ mod tests {
             }
         });
         assert_eq!(fetches.into_inner(), 1);
+    }
+
+    #[test]
+    fn many_callers_share_a_fetch_that_brings_nothing() {
+        const CALLERS: u32 = 32;
+        let router = Router::new(map_of(ClusterId(1), 1, &["a:1"]));
+        let (came, fetches) = (AtomicU32::new(0), AtomicU32::new(0));
+        thread::scope(|scope| {
+            for _ in 0..CALLERS {
+                scope.spawn(|| {
+                    came.fetch_add(1, Ordering::SeqCst);
+                    assert!(!router.refresh(Epoch(1), soon(), || {
+                        fetches.fetch_add(1, Ordering::SeqCst);
+                        while came.load(Ordering::SeqCst) < CALLERS {
+                            thread::yield_now();
+                        }
+                        None
+                    }));
+                });
+            }
+        });
+        // One for the first, one for those who came during it; those who were slow to come may have had their own.
+        assert!(fetches.into_inner() < CALLERS / 2);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use crate::dispatch::Dispatcher;
+use crate::gate::Passer;
 use crate::limits::{GIVE_BACK_BYTES_MIN, GIVE_BACK_SHARE, GIVE_BACK_TIME_SHARE, HOUSEKEEPING_PAUSE_MS};
 use crate::memory::MemoryAccount;
 use crate::process;
@@ -26,13 +27,13 @@ impl Housekeeping {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(dispatcher: Arc<Dispatcher>) -> io::Result<Housekeeping> {
+    pub fn start(dispatcher: Arc<Dispatcher>, passer: Passer) -> io::Result<Housekeeping> {
         let (stop, stopped) = bounded(1);
         let pause = Duration::from_millis(HOUSEKEEPING_PAUSE_MS);
         let mut unused = Unused::default();
         let rounds = move || {
-            while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-                dispatcher.keep_house(|| stopped.is_empty());
+            while passer.rest(|| stopped.recv_timeout(pause)) == Some(Err(RecvTimeoutError::Timeout)) {
+                dispatcher.keep_house(|| stopped.is_empty() && passer.pass());
                 unused.give_back(dispatcher.memory());
             }
         };

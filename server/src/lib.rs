@@ -25,6 +25,7 @@ pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod dispatch;
+pub mod gate;
 pub mod housekeeping;
 pub mod http;
 pub mod launcher;

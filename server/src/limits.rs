@@ -136,6 +136,8 @@ pub const HOUSEKEEPING_RECORDS_MAX: usize = 1_024;
 
 /// How long one daemon waits for another's greeting, milliseconds.
 pub const GREETING_TIMEOUT_MS: u64 = 1_000;
+/// A greeter that waits for an answer looks so often whether it should end, milliseconds.
+pub const GREETING_SLICE_MS: u64 = 20;
 /// Pause before members that did not answer are greeted again, milliseconds.
 pub const GREETING_PAUSE_MS: u64 = 1_000;
 
@@ -148,6 +150,7 @@ pub const MEMBERS_BYTES_MAX: u64 = 1 << 20;
 const _: () = assert!(GATHERED_FRAME_BYTES_MIN < READ_BUFFER_BYTES);
 const _: () = assert!(HTTP_HEAD_BYTES_MAX < READ_BUFFER_BYTES);
 const _: () = assert!(READ_BYTES_MAX_AT_MEMORY_LIMIT < READ_BUFFER_BYTES);
+const _: () = assert!(GREETING_SLICE_MS < GREETING_TIMEOUT_MS);
 const _: () = assert!(SHUTDOWN_TICK_MS < SHUTDOWN_READ_MS);
 const _: () = assert!(SCAN_PAGE_BYTES_MAX <= OUTPUT_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX > GATHERED_FRAME_BYTES_MIN);

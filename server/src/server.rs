@@ -17,6 +17,7 @@ use dht_protocol::placement::ring::Ring;
 
 use crate::control::StopReason;
 use crate::dispatch::{Dispatcher, Identity};
+use crate::gate::Gate;
 use crate::housekeeping::Housekeeping;
 use crate::memory::MemoryAccount;
 use crate::metrics::WorkerMetrics;
@@ -34,6 +35,13 @@ pub struct ServerSettings {
     pub shutdown_timeout: Duration,
 }
 
+impl Default for ServerSettings {
+    /// Little, for a node inside another program, a test say: one worker, 256 MiB, a second to stop.
+    fn default() -> ServerSettings {
+        ServerSettings { workers: 1, memory_limit_bytes: 256 << 20, shutdown_timeout: Duration::from_secs(1) }
+    }
+}
+
 /// The system did not give what a start needs. What had been started has been stopped again.
 #[derive(Debug)]
 pub struct StartError {
@@ -48,6 +56,8 @@ pub struct Server {
     housekeeping: Housekeeping,
     greeter: Greeter,
     dispatcher: Arc<Dispatcher>,
+    /// Passed by all its threads.
+    gate: Arc<Gate>,
 }
 
 impl Server {
@@ -83,9 +93,10 @@ impl Server {
         let metrics: Vec<Arc<WorkerMetrics>> = (0..settings.workers).map(|_| Arc::default()).collect();
         let dispatcher = Arc::new(Dispatcher::new(map, identity, memory, metrics.clone(), stop));
         dispatcher.tuning().set(tuning);
+        let gate = Gate::new();
         let mut workers = Vec::with_capacity(settings.workers);
         for (number, metrics) in metrics.into_iter().enumerate() {
-            match Worker::start(number, Arc::clone(&dispatcher), metrics) {
+            match Worker::start(number, Arc::clone(&dispatcher), metrics, gate.passer()) {
                 Ok(worker) => workers.push(worker),
                 Err(error) => {
                     stop_workers(workers);
@@ -94,15 +105,15 @@ impl Server {
             }
         }
         let others = || -> io::Result<(Housekeeping, Greeter, Acceptor)> {
-            let housekeeping = Housekeeping::start(Arc::clone(&dispatcher))?;
-            let greeter = Greeter::start(Arc::clone(&dispatcher))?;
+            let housekeeping = Housekeeping::start(Arc::clone(&dispatcher), gate.passer())?;
+            let greeter = Greeter::start(Arc::clone(&dispatcher), gate.passer())?;
             let handles = workers.iter().map(Worker::handle).collect();
-            let acceptor = Acceptor::start(listeners, handles, Arc::clone(&dispatcher))?;
+            let acceptor = Acceptor::start(listeners, handles, Arc::clone(&dispatcher), gate.passer())?;
             Ok((housekeeping, greeter, acceptor))
         };
         match others() {
             Ok((housekeeping, greeter, acceptor)) => {
-                Ok(Server { acceptor, workers, housekeeping, greeter, dispatcher })
+                Ok(Server { acceptor, workers, housekeeping, greeter, dispatcher, gate })
             }
             Err(error) => {
                 stop_workers(workers);
@@ -123,9 +134,23 @@ impl Server {
         let ring = Ring::new(PARTITIONS_DEFAULT).expect("the default is within the limits");
         let map = single_node_map(&address.to_string(), ring, HashKey::GUESSABLE)
             .map_err(|error| StartError::of("a map", &error))?;
-        let (stop, _) = bounded(1);
-        let server = Server::start(vec![listener], Arc::new(map), NodeId(0), settings, stop)?;
+        let server = Server::start_unwatched(listener, Arc::new(map), NodeId(0), settings)?;
         Ok((server, address))
+    }
+
+    /// As [`Server::start`], at the binary door and with nobody to watch its wishes to end: for members that live
+    /// inside one program, which gives all of them the same map, so that they have no such wish.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_unwatched(
+        listener: Listener,
+        map: Arc<ClusterMap>,
+        node: NodeId,
+        settings: &ServerSettings,
+    ) -> Result<Server, StartError> {
+        let (stop, _) = bounded(1);
+        Server::start(vec![listener], map, node, settings, stop)
     }
 
     /// The dispatcher, for what is not asked over a socket.
@@ -141,9 +166,36 @@ impl Server {
         self.workers.iter().for_each(Worker::wake);
     }
 
+    /// Makes all threads stand still, each before its next turn, while sockets stay open: the system still takes
+    /// connections and bytes, and nobody looks at them. Returns once all stand: after the turns in hand (and
+    /// what [`Server::kill`] says of the greeter).
+    pub fn pause(&self) {
+        self.gate.shut(|| {
+            self.acceptor.wake();
+            self.workers.iter().for_each(Worker::wake);
+        });
+    }
+
+    /// Lets paused threads go on where they stopped.
+    pub fn resume(&self) {
+        self.gate.open();
+    }
+
+    /// Ends without a word, paused or not: each thread after the turn in hand; the greeter, which looks for members
+    /// that have not answered yet, within `GREETING_TIMEOUT_MS` unless the system's look-up of a name hangs. What has come is not answered, answers that wait are lost, and when this returns all
+    /// sockets are closed and all memory is given back. Peers see a reset, or the end of the stream.
+    pub fn kill(self) {
+        self.gate.close();
+        self.acceptor.stop();
+        stop_workers(self.workers);
+        self.housekeeping.stop();
+        self.greeter.join();
+    }
+
     /// Stops accepting, answers what has been read, lets the answers go out (for as long as the settings say), and
-    /// closes.
+    /// closes. A paused server goes on for that.
     pub fn stop(self) {
+        self.gate.open();
         self.dispatcher.begin_stop();
         self.acceptor.stop();
         stop_workers(self.workers);
@@ -185,3 +237,99 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Weak;
+
+    use dht_protocol::ids::{Epoch, RequestId};
+    use dht_protocol::request::Request;
+
+    use super::*;
+    use crate::net::Reservation;
+    use dht_protocol::placement::planner::static_map;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn start() -> (Server, SocketAddr) {
+        Server::start_alone("127.0.0.1:0", &ServerSettings::default()).unwrap()
+    }
+
+    fn ping(mut stream: &TcpStream) {
+        let mut frame = Vec::new();
+        Request::Ping.encode(RequestId(1), Epoch(1), &mut frame);
+        stream.write_all(&frame).unwrap();
+    }
+
+    /// Whether an answer comes within `patience`.
+    fn pong(mut stream: &TcpStream, patience: Duration) -> bool {
+        stream.set_read_timeout(Some(patience)).unwrap();
+        stream.read_exact(&mut [0; 16]).is_ok()
+    }
+
+    #[test]
+    fn a_paused_server_answers_nothing_and_a_resumed_one_everything() {
+        let (server, address) = start();
+        let old = TcpStream::connect(address).unwrap();
+        for _ in 0..20 {
+            ping(&old);
+            assert!(pong(&old, PATIENCE));
+            server.pause();
+            let new = TcpStream::connect(address).unwrap();
+            ping(&old);
+            ping(&new);
+            for silent in [&old, &new] {
+                assert!(!pong(silent, Duration::from_millis(5)));
+            }
+            server.resume();
+            assert!(pong(&old, PATIENCE) && pong(&new, PATIENCE));
+        }
+        server.pause();
+        server.stop();
+        assert!(!pong(&old, PATIENCE));
+    }
+
+    #[test]
+    fn a_killed_server_leaves_neither_sockets_nor_memory() {
+        for paused in [false, true] {
+            let (server, address) = start();
+            let reader = TcpStream::connect(address).unwrap();
+            ping(&reader);
+            assert!(pong(&reader, PATIENCE));
+            let memory: Weak<Dispatcher> = Arc::downgrade(server.dispatcher());
+            if paused {
+                server.pause();
+                ping(&reader);
+            }
+            server.kill();
+            assert_eq!(memory.strong_count(), 0);
+            reader.set_read_timeout(Some(PATIENCE)).unwrap();
+            // The end, or a reset where something lay there unread; never an answer.
+            match (&reader).read(&mut [0; 16]) {
+                Ok(read) => assert_eq!(read, 0),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+            }
+            assert!(TcpStream::connect(address).is_err());
+        }
+    }
+
+    #[test]
+    fn a_killed_member_does_not_wait_for_one_that_hangs() {
+        let kept = Reservation::of(([127, 0, 0, 1], 0).into()).unwrap();
+        let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addresses = [kept.address(), deaf.local_addr().unwrap()].map(|address| address.to_string());
+        let listener = bind(Door::Binary, &addresses[0]).unwrap();
+        let map = static_map(&addresses, Ring::new(16).unwrap(), HashKey::GUESSABLE).unwrap();
+        let node = map.nodes().iter().find(|node| node.address == addresses[0]).unwrap().id;
+        let settings = ServerSettings::default();
+        let server = Server::start_unwatched(listener, Arc::new(map), node, &settings).unwrap();
+        // Its greeter has been taken by the system, and waits for an answer from now on.
+        let _greeter = deaf.accept().unwrap();
+        let memory = Arc::downgrade(server.dispatcher());
+        server.pause();
+        server.kill();
+        assert_eq!(memory.strong_count(), 0);
+    }
+}

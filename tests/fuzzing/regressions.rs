@@ -56,7 +56,7 @@ impl Node {
         let (_, header) = Header::decode(asked.first_chunk().unwrap());
         let frame = Frame { header, body: &asked[HEADER_BYTES..] };
         let turn_ends = Instant::now() + Duration::from_secs(3_600);
-        let bounds = AnswerBounds { output_bytes_max: 1, turn_ends };
+        let bounds = AnswerBounds { output_bytes_max: 1, turn_ends, slow_ns: None };
         let mut output = Output::default();
         self.dispatcher.answer(&mut self.session, &[frame], &mut output, bounds, &self.metrics);
         let answered = output.front(usize::MAX).collect::<Vec<_>>().concat();

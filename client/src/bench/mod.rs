@@ -24,6 +24,7 @@ mod keys;
 mod limits;
 mod link;
 mod live;
+mod manual;
 mod pace;
 mod permutation;
 mod phase;

@@ -13,41 +13,12 @@ use crate::bench::keys::Keys;
 use crate::bench::limits::{
     CONNECTIONS_MAX, INSERTS_MAX, KEYS_MAX, PIPELINE_BYTES_MAX, PIPELINE_MAX, RATE_MAX, THREADS_MAX,
 };
+use crate::bench::manual;
 use crate::bench::source::Shares;
-
-const EXAMPLES: &str = "\
-Examples:
-  dht-bench run --workload load --keys 10000000 --key-size 16 --value-size 32
-  dht-bench run --keys 1000000 --seconds 30 --distribution zipfian --json result.json
-  dht-bench run --servers db1:7400 --no-load --keys 1000000 --ops 5000000 --read-share 0.5
-  dht-bench run --workload a --keys 1000000 --seconds 30
-  dht-bench run --workload b --rate 20000 --seconds 30 --warm-up 5
-
-Workloads a to f are the core workloads of YCSB (Cooper et al., SoCC 2010):
-  a  50 % reads, 50 % updates             zipfian
-  b  95 % reads, 5 % updates              zipfian
-  c  reads only                           zipfian
-  d  95 % reads, 5 % inserts              latest
-  e  95 % scans, 5 % inserts              zipfian; a scan is one page of 1 to 100 entries, from
-                                          the place of a key in the order of hashes
-  f  50 % reads, 50 % read-modify-writes  zipfian; GET, then PUT of the same key: one operation,
-                                          whose latency spans both
-A read that finds no key is a miss, as is a scan of no entry; neither is an error.
-
-Every connection keeps --pipeline requests unanswered (closed loop); a latency, in microseconds,
-runs from the moment that a request is handed to its connection to the moment that its answer
-is read. With --rate (open loop) it runs from the moment that the operation was due, so that a
-daemon that is too slow shows in latencies; what was due and not sent at the end is the backlog.
-Threads then look for answers without sleeping when operations are due within a millisecond.
-Settings come from flags, then the environment (DHT_SERVERS, DHT_BENCH_KEYS, …), then the TOML
-file that --config or DHT_CONFIG names, then the defaults. Ctrl-C ends the run with the figures
-so far.
-
-Exit codes: 0 done, 1 failed (any request that failed counts), 2 wrong usage.";
 
 /// Puts load on a distributed hash table and measures it.
 #[derive(Debug, Parser)]
-#[command(name = "dht-bench", version, max_term_width = 110, disable_help_subcommand = true, after_help = EXAMPLES)]
+#[command(name = "dht-bench", version, max_term_width = 110, disable_help_subcommand = true, after_long_help = manual::RUN)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     pub(crate) command: BenchCommand,
@@ -56,18 +27,14 @@ pub(crate) struct BenchArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     /// Prints a script that teaches a shell to complete this program's arguments.
-    #[command(after_help = "\
-Examples:
-  source <(dht-bench completions bash)                              in this shell, or in ~/.bashrc
-  dht-bench completions zsh > ~/.zfunc/_dht-bench                   a folder of zsh's fpath
-  dht-bench completions fish > ~/.config/fish/completions/dht-bench.fish")]
+    #[command(after_long_help = manual::COMPLETIONS)]
     Completions {
         /// The shell.
         shell: Shell,
     },
 
     /// Runs one workload.
-    #[command(after_help = EXAMPLES)]
+    #[command(after_long_help = manual::RUN)]
     Run {
         #[command(flatten)]
         given: Box<Given>,
@@ -165,22 +132,22 @@ pub(crate) struct Given {
     /// Share of reads in the mixed workload, 0 to 1. [default: 0.95]
     #[arg(long, env = "DHT_BENCH_READ_SHARE", value_name = "SHARE")]
     read_share: Option<f64>,
-    /// How many keys there are. [default: 100000]
+    /// How many keys there are, 1 to 2^48. [default: 100000]
     #[arg(long, env = "DHT_BENCH_KEYS", value_name = "N")]
     keys: Option<u64>,
-    /// Bytes of every key. [default: 16]
+    /// Bytes of every key, 1 to 65,535. [default: 16]
     #[arg(long, env = "DHT_BENCH_KEY_SIZE", value_name = "B")]
     key_size: Option<usize>,
-    /// Bytes of every value. [default: 32]
+    /// Bytes of every value, 0 to 16,777,216. [default: 32]
     #[arg(long, env = "DHT_BENCH_VALUE_SIZE", value_name = "B")]
     value_size: Option<usize>,
-    /// Connections to every node. [default: 8]
+    /// Connections to every node, 1 to 4,096. [default: 8]
     #[arg(long, env = "DHT_BENCH_CONNECTIONS", value_name = "C")]
     connections: Option<usize>,
-    /// Unanswered requests on every connection. [default: 16]
+    /// Unanswered requests on every connection, 1 to 65,536. [default: 16]
     #[arg(long, env = "DHT_BENCH_PIPELINE", value_name = "D")]
     pipeline: Option<usize>,
-    /// Threads, among which the connections are shared. [default: cores, but not more than connections]
+    /// Threads, among which the connections are shared, 1 to 256. [default: cores, but not more than connections]
     #[arg(long, env = "DHT_BENCH_THREADS", value_name = "T")]
     threads: Option<usize>,
     /// How long it is measured, after the load, seconds. [default: 10]
@@ -189,7 +156,7 @@ pub(crate) struct Given {
     /// How many operations are measured after the load, instead of how long.
     #[arg(long, env = "DHT_BENCH_OPS", value_name = "N")]
     ops: Option<u64>,
-    /// Operations a second in all (open loop): each has its time on a fixed schedule and its latency counts from
+    /// Operations a second in all (open loop), 0.001 to 1,000,000,000: each has its time on a fixed schedule and its latency counts from
     /// then, however busy its connection is. [default: as many as the connections take]
     #[arg(long, env = "DHT_BENCH_RATE", value_name = "R")]
     rate: Option<f64>,

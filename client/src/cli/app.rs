@@ -91,7 +91,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
 }
 
 fn run_command(command: Command, settings: &Settings) -> Result<(), Failure> {
-    let connect = || connect_with(settings, None);
+    let connect = || connect(settings);
     match command {
         Command::Put { key, value, value_type, print_version } => {
             let value = commands::parse_value(value_type, &value)?;
@@ -114,7 +114,7 @@ fn run_command(command: Command, settings: &Settings) -> Result<(), Failure> {
         }
         Command::Import { file, format, key } => {
             let plan = import::Plan::new(&file, format, key.as_deref())?;
-            import::run(&connect_with(settings, Some(import::CONNECTIONS_PER_NODE))?, &plan)
+            import::run(&connect()?, &plan)
         }
         Command::Export { file, format, columns } => {
             let plan = export::Plan::new(&file, format, columns)?;
@@ -132,11 +132,8 @@ fn key_bytes(keys: Vec<OsString>) -> Vec<Vec<u8>> {
     keys.into_iter().map(OsString::into_encoded_bytes).collect()
 }
 
-fn connect_with(settings: &Settings, connections_per_node: Option<usize>) -> Result<Client, Failure> {
-    let mut builder = Client::builder().servers(&settings.servers).op_timeout(settings.timeout.0);
-    if let Some(connections) = connections_per_node {
-        builder = builder.connections_per_node(connections);
-    }
+fn connect(settings: &Settings) -> Result<Client, Failure> {
+    let builder = Client::builder().servers(&settings.servers).op_timeout(settings.timeout.0);
     builder.connect().map_err(|error| commands::failure_of(&error))
 }
 

@@ -8,47 +8,12 @@ use clap_complete::Shell;
 use dht_protocol::value::ValueType;
 
 use crate::cli::format::Format;
+use crate::cli::manual;
 use crate::cli::settings::{Given, Span};
-
-// Lines of at most 95 characters: help is broken at 100 where there is no terminal.
-const EXAMPLES: &str = "\
-Examples:
-  dht put greeting 'hello, world'          store text
-  dht put answer 42 --type int             store a number
-  dht get greeting                         print the value
-  dht get greeting --json                  print key, type, version and value
-  dht mget one two three                   print many values, key and value a line
-  dht mput pairs.txt                       store lines of key, tab, value
-  dht incr visits                          count, from 0
-  dht cas answer \"$VERSION\" 43 --type int  write only if nobody else did
-  dht scan --prefix user: --limit 10       list entries
-  dht import packages.tsv --key package    load a file
-  dht --servers db1:7400,db2:7400 stats    ask another cluster
-
-Settings come from flags, then the environment (DHT_SERVERS, DHT_TIMEOUT), then the TOML file
-that --config or DHT_CONFIG names (servers = \"…\", timeout = \"5s\"), then the defaults.
-DHT_LOG=debug shows what the client does.
-
-Exit codes: 0 done, 1 failed (or no such key), 2 wrong usage. Errors are one line on standard
-error.";
-
-const FORMATS: &str = "\
-Formats, by the file's ending or --format:
-  jsonl  (.jsonl, .ndjson) one JSON object a line
-  csv    (.csv)            RFC 4180; the first line names the columns; lines end in LF
-  tsv    (.tsv)            the first line names the columns; nothing is quoted: tab, newline,
-                           carriage return and backslash are written \\t \\n \\r \\\\
-                           (when read, a backslash before anything else stands for itself)
-
-Entries have the columns or members key, type and value. Types: text, int, float, bool, json,
-and in base64 bytes, msgpack, user128 to user255. Text that is no UTF-8, and JSON that is none
-or (in JSON Lines) spreads over lines, is in base64 too, as text+base64 and json+base64. A key
-that is no UTF-8 is the member key_base64 in JSON Lines, and stands in CSV and TSV as its bytes
-are.";
 
 /// Reads and writes a distributed hash table.
 #[derive(Debug, Parser)]
-#[command(name = "dht", version, after_help = EXAMPLES, max_term_width = 110, disable_help_subcommand = true)]
+#[command(name = "dht", version, after_long_help = manual::DHT, max_term_width = 110, disable_help_subcommand = true)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) given: Given,
@@ -68,15 +33,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Stores a value.
-    #[command(after_help = "\
-Examples:
-  dht put greeting 'hello, world'
-  dht put offset --type int -- -5
-  dht put settings '{\"colour\":\"blue\"}' --type json
-  version=$(dht put answer 42 --type int --print-version)
-
-A value that was there is replaced, its type too. Prints nothing without --print-version. Exits
-with 2 if the value does not fit --type, and stores nothing then.")]
+    #[command(after_long_help = manual::PUT)]
     Put {
         /// 1 to 65,535 bytes.
         key: OsString,
@@ -92,12 +49,7 @@ with 2 if the value does not fit --type, and stores nothing then.")]
     },
 
     /// Prints a value. Numbers in digits, MessagePack as JSON, bytes as they are; a newline behind it.
-    #[command(after_help = "\
-Examples:
-  dht get greeting
-  dht get greeting --json    {\"key\":\"greeting\",\"type\":\"text\",\"version\":…,\"value\":\"hello, world\"}
-
-Exits with 1, and prints nothing on standard output, if there is no such key.")]
+    #[command(after_long_help = manual::GET)]
     Get {
         /// The key.
         key: OsString,
@@ -107,11 +59,7 @@ Exits with 1, and prints nothing on standard output, if there is no such key.")]
     },
 
     /// Removes keys and prints how many there were.
-    #[command(after_help = "\
-Example:
-  dht del greeting answer
-
-Exits with 1 if a key was missing; the others are removed all the same.")]
+    #[command(after_long_help = manual::DEL)]
     Del {
         /// The keys.
         #[arg(required = true)]
@@ -119,12 +67,7 @@ Exits with 1 if a key was missing; the others are removed all the same.")]
     },
 
     /// Prints the values of many keys at once, in their order: key, tab, value.
-    #[command(
-        after_help = "Tab, newline, carriage return and backslash are shown as \\t \\n \\r \\\\, other \
-                            control characters and bytes that are no UTF-8 as \\xNN. Exits with 1 if a key was \
-                            missing or failed; it is named on standard error, and the others are printed all the \
-                            same."
-    )]
+    #[command(after_long_help = manual::MGET)]
     Mget {
         /// The keys.
         #[arg(required = true)]
@@ -132,15 +75,7 @@ Exits with 1 if a key was missing; the others are removed all the same.")]
     },
 
     /// Stores many values at once: lines of key, tab, value.
-    #[command(after_help = "\
-Example:
-  printf 'one\\t1\\ntwo\\t2\\n' | dht mput - --type int
-
-Everything behind the first tab is the value. In keys and values, tab, newline, carriage return
-and backslash are written \\t \\n \\r \\\\; a backslash before anything else stands for itself.
-A key that stands twice keeps its last value. A line that cannot be read or stored is named on
-standard error and passed over; the exit code is then 1. For tables with a header line and for
-JSON, see `dht import`.")]
+    #[command(after_long_help = manual::MPUT)]
     Mput {
         /// The file; - is standard input.
         file: PathBuf,
@@ -150,10 +85,7 @@ JSON, see `dht import`.")]
     },
 
     /// Removes many keys at once and prints how many there were.
-    #[command(
-        after_help = "Exits with 1 if a key was missing or failed; it is named on standard error, and the \
-                            others are removed all the same."
-    )]
+    #[command(after_long_help = manual::MDEL)]
     Mdel {
         /// The keys.
         #[arg(required_unless_present = "file")]
@@ -164,12 +96,7 @@ JSON, see `dht import`.")]
     },
 
     /// Adds to a counter, which begins at 0, and prints its new value.
-    #[command(after_help = "\
-Examples:
-  dht incr visits          1, then 2, …
-  dht incr stock -12       down by 12
-
-Exits with 1, and changes nothing, if the value is no whole number or the sum leaves 64 bits.")]
+    #[command(after_long_help = manual::INCR)]
     Incr {
         /// The key: an int, or text that is a whole number.
         key: OsString,
@@ -179,14 +106,7 @@ Exits with 1, and changes nothing, if the value is no whole number or the sum le
     },
 
     /// Stores a value if the entry still has a version, and prints the new version.
-    #[command(after_help = "\
-Examples:
-  dht cas lock 0 me                                 only if there is no such key
-  version=$(dht put answer 42 --type int --print-version)
-  dht cas answer \"$version\" 43 --type int          only if it is still that 42
-
-Exits with 1, and writes nothing, if the entry has another version, and names that one on standard
-error.")]
+    #[command(after_long_help = manual::CAS)]
     Cas {
         /// The key.
         key: OsString,
@@ -201,11 +121,7 @@ error.")]
     },
 
     /// Prints all entries, in no particular order: key, tab, value.
-    #[command(
-        after_help = "Examples:\n  dht scan --prefix user: --limit 10\n  dht scan --json > entries.jsonl\n\n\
-                            Tab, newline, carriage return and backslash are shown as \\t \\n \\r \\\\, other \
-                            control characters and bytes that are no UTF-8 as \\xNN."
-    )]
+    #[command(after_long_help = manual::SCAN)]
     Scan {
         /// Only keys that begin with this.
         #[arg(long, value_name = "P", default_value = "", hide_default_value = true)]
@@ -219,7 +135,7 @@ error.")]
     },
 
     /// Stores the entries of a file.
-    #[command(after_help = FORMATS)]
+    #[command(after_long_help = manual::IMPORT)]
     #[command(long_about = "Stores the entries of a file.\n\n\
         A file of exactly the columns or members key, type and value holds entries, as `dht export` writes them \
         (in JSON Lines, type may be missing: a string is text, a whole number int, another number float, true \
@@ -239,7 +155,7 @@ error.")]
     },
 
     /// Writes all entries to a file, in no particular order.
-    #[command(after_help = FORMATS)]
+    #[command(after_long_help = manual::EXPORT)]
     #[command(long_about = "Writes all entries to a file, in no particular order.\n\n\
         The file appears under its name when it is complete, and replaces one that was there. With --columns, \
         the key and members of JSON objects are written as columns: a string as its text, null and what is \
@@ -257,28 +173,11 @@ error.")]
     },
 
     /// Prints the nodes: address, partitions, keys, bytes of keys and values; tabs between.
-    #[command(after_help = "\
-Example of a line:
-  127.0.0.1:7400  1366  33402  1603296
-
-Exits with 1 if a node did not answer; its keys and bytes are then a dash.")]
+    #[command(after_long_help = manual::MAP)]
     Map,
 
     /// Prints counters, name and number: totals of the cluster, then node.HOST:PORT.NAME for every node.
-    #[command(after_help = "\
-A total is the sum over the nodes; of names that end in _max, the greatest. Names that end in
-_bytes count bytes, in _ms milliseconds.
-
-With --watch, a counter that only rises is followed by its rate since the round before, as in
-\"requests_get 5000 312.5/s\". A terminal is cleared between rounds; anywhere else an empty line
-ends each. Ctrl-C ends it with exit code 0.
-
-Examples:
-  dht stats
-  dht stats --watch                 every second
-  dht stats --watch 5 --count 12    for a minute
-
-Exits with 1 if a node did not answer (with --watch, in the last round).")]
+    #[command(after_long_help = manual::STATS)]
     Stats {
         /// Repeats, every so many seconds.
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1")]
@@ -289,18 +188,11 @@ Exits with 1 if a node did not answer (with --watch, in the last round).")]
     },
 
     /// Asks every node for a sign of life and prints how long it took.
-    #[command(after_help = "\
-Prints a line a node: address, tab, ok, tab, milliseconds.
-
-Exits with 1 if a node did not answer; it is named on standard error.")]
+    #[command(after_long_help = manual::PING)]
     Ping,
 
     /// Prints a script that teaches a shell to complete this command's arguments.
-    #[command(after_help = "\
-Examples:
-  source <(dht completions bash)                                    in this shell, or in ~/.bashrc
-  dht completions zsh > ~/.zfunc/_dht                               a folder of zsh's fpath
-  dht completions fish > ~/.config/fish/completions/dht.fish")]
+    #[command(after_long_help = manual::COMPLETIONS)]
     Completions {
         /// The shell.
         shell: Shell,

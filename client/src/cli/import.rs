@@ -1,23 +1,21 @@
-//! `dht import`: from a file to the cluster, with several writes in flight.
+//! `dht import`: from a file to the cluster, many rows at a time.
 //!
 //! ```text
-//! file ─ records ─ parser ─┬─ queue ─ writer 0 ─▶ cluster
-//!      (the main thread)   ├─ queue ─ writer 1 ─▶          the key's hash picks the queue
-//!                          └─ …
+//! file ─ records ─ parser ─ queue ─ writer ─ put_many ─▶ cluster
+//!      (the main thread)            (takes whatever waits: a batch)
 //! ```
 //!
-//! 1. Rows of one key go through one queue, in their order: the last one wins.
-//! 2. What is read and not yet written is bounded in rows and in bytes, whatever the file.
+//! 1. One batch is written at a time, and a call on many keys keeps the order of each key's rows: the last one wins.
+//! 2. What is read and not yet written is bounded in rows and in bytes, whatever the file. The writer never waits for
+//!    a batch to fill up, so rows that trickle in are stored as they come.
 //! 3. A row that cannot be stored is named by its line and passed over; when the cluster itself fails, the import
 //!    stops.
 
-use std::collections::hash_map::DefaultHasher;
 use std::fs::File;
-use std::hash::{Hash, Hasher};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -27,14 +25,14 @@ use crate::cli::failure::{Failure, say};
 use crate::cli::format::{Format, Parser, Record, Records, Row};
 use crate::{Client, Error, Status, Value};
 
-/// Writes in flight.
-const WRITERS_COUNT: usize = 32;
-/// Connections to every node, which the writers share.
-pub(crate) const CONNECTIONS_PER_NODE: usize = 4;
-/// Most rows that wait for one writer.
-const QUEUE_ROWS_MAX: usize = 256;
+/// Most rows of one call.
+const BATCH_ROWS_MAX: usize = 4_096;
+/// A batch is not added to once it has so many bytes of keys and values.
+const BATCH_BYTES: usize = 4 << 20;
+/// Most rows that wait for the writer.
+const QUEUE_ROWS_MAX: usize = 2 * BATCH_ROWS_MAX;
 /// Most bytes of rows that are read and not yet written.
-const BYTES_IN_FLIGHT_MAX: usize = 64 << 20;
+const BYTES_IN_FLIGHT_MAX: usize = 32 << 20;
 const INPUT_BUFFER_BYTES: usize = 256 << 10;
 
 const _: () = assert!(
@@ -98,23 +96,14 @@ fn import(client: &Client, plan: &Plan, input: impl BufRead, bar: ProgressBar) -
     let shared = Shared { bar: Some(bar), ..Shared::default() };
     let mut records = Records::new(input, plan.format);
     let outcome = thread::scope(|scope| {
-        let queues: Vec<SyncSender<Numbered>> = (0..WRITERS_COUNT)
-            .map(|_| {
-                let (sender, receiver) = sync_channel(QUEUE_ROWS_MAX);
-                let shared = &shared;
-                scope.spawn(move || {
-                    write_rows(&receiver, shared, |row| {
-                        client.put(&row.key, &Value::from_wire(row.value_type, &row.bytes)).map(drop)
-                    });
-                });
-                sender
-            })
-            .collect();
-        read_rows(plan, &mut records, &shared, |numbered| {
-            // A writer ends only when its queue is closed, so there is always somebody to take the row.
-            let _ = queues[queue_of(&numbered.1.key)].send(numbered);
+        let (queue, receiver) = sync_channel(QUEUE_ROWS_MAX);
+        let shared = &shared;
+        scope.spawn(move || write_rows(&receiver, shared, |rows| put_all(client, rows)));
+        read_rows(plan, &mut records, shared, |numbered| {
+            // The writer ends only when the queue is closed, so there is always somebody to take the row.
+            let _ = queue.send(numbered);
         })
-        // The queues close here, and the scope waits until they are empty.
+        // The queue closes here, and the scope waits until it is empty.
     });
     if let Some(bar) = &shared.bar {
         bar.finish_and_clear();
@@ -123,14 +112,7 @@ fn import(client: &Client, plan: &Plan, input: impl BufRead, bar: ProgressBar) -
     shared.conclude()
 }
 
-/// The queue of a key.
-fn queue_of(key: &[u8]) -> usize {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    (hasher.finish() % WRITERS_COUNT as u64) as usize
-}
-
-/// Reads the file to its end, or until a writer says stop.
+/// Reads the file to its end, or until the writer says stop.
 fn read_rows(
     plan: &Plan,
     records: &mut Records<impl BufRead>,
@@ -173,21 +155,45 @@ fn read_rows(
     Ok(())
 }
 
-/// The life of one writer.
-fn write_rows(queue: &Receiver<Numbered>, shared: &Shared, mut write: impl FnMut(&Row) -> crate::Result<()>) {
-    while let Ok((line, row)) = queue.recv() {
+/// The life of the writer. `write` answers one result for each row, in their order.
+fn write_rows(
+    queue: &Receiver<Numbered>,
+    shared: &Shared,
+    mut write: impl FnMut(&[Numbered]) -> Vec<crate::Result<()>>,
+) {
+    let mut batch = Vec::new();
+    while let Ok(first) = queue.recv() {
+        let mut bytes = row_bytes(&first.1);
+        batch.push(first);
+        while batch.len() < BATCH_ROWS_MAX
+            && bytes < BATCH_BYTES
+            && let Ok(next) = queue.try_recv()
+        {
+            bytes += row_bytes(&next.1);
+            batch.push(next);
+        }
         // Once stopped, the queue is only emptied, so that the reader never waits for room in vain.
         if !shared.stopped.load(Ordering::Relaxed) {
-            match write(&row) {
-                Ok(()) => {
-                    shared.written_count.fetch_add(1, Ordering::Relaxed);
+            for ((line, _), result) in batch.iter().zip(write(&batch)) {
+                match result {
+                    Ok(()) => {
+                        shared.written_count.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(error) if is_the_rows_own_fault(&error) => shared.skip(*line, &error.to_string()),
+                    Err(error) => shared.stop_at(*line, error.to_string()),
                 }
-                Err(error) if is_the_rows_own_fault(&error) => shared.skip(line, &error.to_string()),
-                Err(error) => shared.stop_at(line, error.to_string()),
             }
         }
-        shared.give_room(row_bytes(&row));
+        batch.clear();
+        shared.give_room(bytes);
     }
+}
+
+fn put_all(client: &Client, rows: &[Numbered]) -> Vec<crate::Result<()>> {
+    let value_of = |row: &Row| Value::from_wire(row.value_type, &row.bytes);
+    let values: Vec<Value> = rows.iter().map(|(_, row)| value_of(row)).collect();
+    let results = client.put_many(rows.iter().map(|(_, row)| &row.key).zip(&values));
+    results.into_iter().map(|result| result.map(drop)).collect()
 }
 
 /// Whether the next row may fare better.
@@ -328,12 +334,15 @@ mod tests {
         }
         drop(sender);
         let mut written = vec![];
-        write_rows(&receiver, &shared, |row| match fail(&row.key) {
-            Some(error) => Err(error),
-            None => {
-                written.push(String::from_utf8(row.key.clone()).unwrap());
-                Ok(())
-            }
+        write_rows(&receiver, &shared, |rows| {
+            let write = |(_, row): &Numbered| match fail(&row.key) {
+                Some(error) => Err(error),
+                None => {
+                    written.push(String::from_utf8(row.key.clone()).unwrap());
+                    Ok(())
+                }
+            };
+            rows.iter().map(write).collect()
         });
         assert_eq!(*lock(&shared.bytes_in_flight), 0);
         (written, shared.conclude())
@@ -348,8 +357,40 @@ mod tests {
         assert!(matches!(outcome, Err(Failure::Failed(text)) if text.contains("1 lines were passed over")));
         let (written, outcome) =
             write(&["a", "b", "c"], |key| (key == b"b").then(|| refused(Status::OutOfMemory)));
-        assert_eq!(written, ["a"]);
-        assert!(matches!(outcome, Err(Failure::Failed(text)) if text.contains("stopped at line 2")));
+        // What went out together with the row that failed may have been stored, and counts.
+        assert_eq!(written, ["a", "c"]);
+        let message = "stopped at line 2 with 2 entries imported";
+        assert!(matches!(outcome, Err(Failure::Failed(text)) if text.contains(message)));
+    }
+
+    #[test]
+    fn what_waits_is_written_in_batches_within_bounds_and_nothing_after_a_failure() {
+        let shared = Shared::default();
+        let rows_count = 3 * BATCH_ROWS_MAX;
+        let (sender, receiver) = sync_channel(rows_count);
+        let send = |row: Row, line: usize| {
+            shared.take_room(row_bytes(&row));
+            sender.send((line as u64, row)).unwrap();
+        };
+        for line in 0..BATCH_ROWS_MAX + 10 {
+            send(row("k"), line);
+        }
+        for line in 0..3 {
+            send(Row { bytes: vec![b'v'; BATCH_BYTES / 2], ..row("k") }, 10_000 + line);
+        }
+        send(row("fails"), 20_000);
+        for line in 0..BATCH_ROWS_MAX {
+            send(row("late"), 30_000 + line);
+        }
+        drop(sender);
+        let mut batches = vec![];
+        write_rows(&receiver, &shared, |rows| {
+            batches.push(rows.len());
+            let no_memory = || Error::Refused { status: Status::OutOfMemory, text: "no".to_owned() };
+            rows.iter().map(|(line, _)| if *line == 20_000 { Err(no_memory()) } else { Ok(()) }).collect()
+        });
+        assert_eq!(batches, [BATCH_ROWS_MAX, 12, BATCH_ROWS_MAX]);
+        assert_eq!(*lock(&shared.bytes_in_flight), 0);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //!                        ├─ watch      stats --watch                  ─ output
 //!                        └─ import, export                            ─ format (pure)
 //! ```
+//!
+//! `manual` is what `--help` teaches.
 
 mod app;
 mod args;
@@ -16,6 +18,7 @@ mod export;
 mod failure;
 mod format;
 mod import;
+mod manual;
 mod many;
 mod output;
 mod settings;

@@ -20,7 +20,7 @@ pub(crate) struct Given {
     #[arg(long, env = "DHT_SERVERS", global = true, value_name = "HOST:PORT[,…]")]
     servers: Option<String>,
 
-    /// Longest wait for any single request, such as 500ms, 5s or 1m. [default: 5s]
+    /// Longest wait for any single request: a number and ms, s or m, from 1ms to a day. [default: 5s]
     #[arg(long, env = "DHT_TIMEOUT", global = true, value_name = "TIME")]
     timeout: Option<Span>,
 }

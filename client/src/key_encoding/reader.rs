@@ -5,11 +5,13 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, SeqAccess, VariantAccess, Visitor,
 };
 
-use super::{KeyError, MORE, NO_MORE};
+use super::{KeyError, MORE, NO_MORE, too_deep};
 
 /// Reads a key from the front of `rest`.
 pub(super) struct Reader<'a> {
     pub(super) rest: &'a [u8],
+    /// Parts within parts that may still be begun.
+    pub(super) depth_left: usize,
 }
 
 type Read<T> = Result<T, KeyError>;
@@ -19,6 +21,14 @@ fn malformed<T>(what: &str) -> Read<T> {
 }
 
 impl Reader<'_> {
+    /// Reads a part of what is being read.
+    fn part<T>(&mut self, read: impl FnOnce(&mut Self) -> Read<T>) -> Read<T> {
+        self.depth_left = self.depth_left.checked_sub(1).ok_or_else(too_deep)?;
+        let part = read(self);
+        self.depth_left += 1;
+        part
+    }
+
     fn take<const N: usize>(&mut self) -> Read<[u8; N]> {
         match self.rest.split_first_chunk() {
             Some((bytes, rest)) => {
@@ -128,7 +138,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'_> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Read<V::Value> {
         if self.flag("an option that is neither some nor none")? {
-            visitor.visit_some(self)
+            self.part(|reader| visitor.visit_some(reader))
         } else {
             visitor.visit_none()
         }
@@ -143,7 +153,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'_> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Read<V::Value> {
-        visitor.visit_newtype_struct(self)
+        self.part(|reader| visitor.visit_newtype_struct(reader))
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Read<V::Value> {
@@ -211,7 +221,7 @@ impl<'de> SeqAccess<'de> for Parts<'_, '_> {
             }
             None => {}
         }
-        seed.deserialize(&mut *self.reader).map(Some)
+        self.reader.part(|reader| seed.deserialize(reader)).map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -237,7 +247,7 @@ impl<'de> VariantAccess<'de> for &mut Reader<'_> {
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Read<T::Value> {
-        seed.deserialize(self)
+        self.part(|reader| seed.deserialize(reader))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Read<V::Value> {

@@ -110,3 +110,35 @@ fn maps_and_floats_are_refused() {
     assert!(encode(&std::collections::BTreeMap::from([(1, 2)]), &mut out).unwrap_err().0.contains("map"));
     assert!(decode::<f32>(&[0; 4]).is_err() && decode::<serde_json::Value>(&[0; 4]).is_err());
 }
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Chain {
+    End,
+    Link(Box<Chain>),
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Nest(Vec<Nest>);
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Stack {
+    below: Option<Box<Stack>>,
+}
+
+#[test]
+fn parts_nested_too_deep_are_refused_both_ways() {
+    let chain = |links| (0..links).fold(Chain::End, |chain, _| Chain::Link(Box::new(chain)));
+    let deepest = bytes_of(&chain(KEY_DEPTH_MAX));
+    assert_eq!(decode::<Chain>(&deepest).unwrap(), chain(KEY_DEPTH_MAX));
+    let error = encode(&chain(KEY_DEPTH_MAX + 1), &mut Vec::new()).unwrap_err();
+    assert_eq!(error.0, "its parts are nested more than 64 deep");
+    let one_more = [&[0, 0, 0, 1][..], &deepest].concat();
+    assert_eq!(decode::<Chain>(&one_more), Err(error.clone()));
+    // Bytes that would use up the stack: as many levels as a key has room for.
+    assert_eq!(decode::<Chain>(&[0, 0, 0, 1].repeat(16_000)), Err(error.clone()));
+    assert_eq!(decode::<Nest>(&[MORE; 65_000]), Err(error.clone()));
+    assert_eq!(decode::<Stack>(&[MORE; 65_000]), Err(error));
+    // Breadth is no depth.
+    let broad = Nest((0..1_000).map(|_| Nest(vec![])).collect());
+    assert_eq!(decode::<Nest>(&bytes_of(&broad)).unwrap(), broad);
+}

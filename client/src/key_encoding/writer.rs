@@ -6,11 +6,13 @@ use serde::ser::{
     SerializeTupleVariant, Serializer,
 };
 
-use super::{KeyError, MORE, NO_MORE};
+use super::{KeyError, MORE, NO_MORE, too_deep};
 
 /// Appends a key to `out`.
 pub(super) struct Writer<'a> {
     pub(super) out: &'a mut Vec<u8>,
+    /// Parts within parts that may still be begun.
+    pub(super) depth_left: usize,
 }
 
 type Done = Result<(), KeyError>;
@@ -20,6 +22,14 @@ fn refuse<T>(what: &str, instead: &str) -> Result<T, KeyError> {
 }
 
 impl Writer<'_> {
+    /// Appends a part of what is being written.
+    fn part<T: Serialize + ?Sized>(&mut self, part: &T) -> Done {
+        self.depth_left = self.depth_left.checked_sub(1).ok_or_else(too_deep)?;
+        let done = part.serialize(&mut *self);
+        self.depth_left += 1;
+        done
+    }
+
     fn put(&mut self, bytes: &[u8]) -> Done {
         self.out.extend_from_slice(bytes);
         Ok(())
@@ -94,7 +104,7 @@ impl<'w> Serializer for &mut Writer<'w> {
 
     fn serialize_some<T: Serialize + ?Sized>(self, inner: &T) -> Done {
         self.put(&[MORE])?;
-        inner.serialize(self)
+        self.part(inner)
     }
 
     fn serialize_unit(self) -> Done {
@@ -110,7 +120,7 @@ impl<'w> Serializer for &mut Writer<'w> {
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, inner: &T) -> Done {
-        inner.serialize(self)
+        self.part(inner)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -121,7 +131,7 @@ impl<'w> Serializer for &mut Writer<'w> {
         inner: &T,
     ) -> Done {
         self.put(&index.to_be_bytes())?;
-        inner.serialize(self)
+        self.part(inner)
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Self, KeyError> {
@@ -177,7 +187,7 @@ impl SerializeSeq for &mut Writer<'_> {
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, element: &T) -> Done {
         self.put(&[MORE])?;
-        element.serialize(&mut **self)
+        self.part(element)
     }
 
     fn end(self) -> Done {
@@ -193,7 +203,7 @@ macro_rules! parts {
             type Error = KeyError;
 
             fn $method<T: Serialize + ?Sized>(&mut self, $(_: $name,)? part: &T) -> Done {
-                part.serialize(&mut **self)
+                self.part(part)
             }
 
             fn end(self) -> Done {

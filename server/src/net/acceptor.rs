@@ -17,6 +17,7 @@ use super::seats::Seats;
 use super::waker::{WAKE, Waker};
 use super::worker::{Newcomer, WorkerHandle};
 use crate::dispatch::Dispatcher;
+use crate::gate::Passer;
 use crate::limits::{ACCEPT_LINES_PER_WINDOW_MAX, ACCEPT_RETRY_MS};
 use crate::throttle::Throttle;
 
@@ -37,6 +38,7 @@ impl Acceptor {
         mut listeners: Vec<Listener>,
         workers: Vec<WorkerHandle>,
         dispatcher: Arc<Dispatcher>,
+        passer: Passer,
     ) -> io::Result<Acceptor> {
         let poll = Poll::new()?;
         for (number, listener) in listeners.iter_mut().enumerate() {
@@ -51,12 +53,18 @@ impl Acceptor {
             next: 0,
             stop: Arc::clone(&stop),
             dispatcher,
+            passer,
             seats: Seats::default(),
             refused_lines: Throttle::new(ACCEPT_LINES_PER_WINDOW_MAX),
             failed_lines: Throttle::new(ACCEPT_LINES_PER_WINDOW_MAX),
         };
         let thread = thread::Builder::new().name("acceptor".into()).spawn(move || turn.run())?;
         Ok(Acceptor { stop, waker, thread })
+    }
+
+    /// Brings it to its next turn.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
     }
 
     /// Stops accepting and closes the listeners; returns once both have happened.
@@ -82,6 +90,7 @@ struct Turn {
     seats: Seats,
     refused_lines: Throttle,
     failed_lines: Throttle,
+    passer: Passer,
 }
 
 impl Turn {
@@ -94,6 +103,9 @@ impl Turn {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => log::error!(error:% = error; "the acceptor cannot poll"),
+            }
+            if !self.passer.pass() {
+                return;
             }
             let is_known = |token: Token| token == WAKE || token.0 < self.listeners.len();
             debug_assert!(events.iter().all(|event| is_known(event.token())));

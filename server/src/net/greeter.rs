@@ -5,7 +5,7 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -18,7 +18,8 @@ use dht_protocol::request::Request;
 use dht_protocol::response::Response;
 
 use crate::dispatch::Dispatcher;
-use crate::limits::{GREETING_PAUSE_MS, GREETING_TIMEOUT_MS};
+use crate::gate::Passer;
+use crate::limits::{GREETING_PAUSE_MS, GREETING_SLICE_MS, GREETING_TIMEOUT_MS};
 
 /// Body of the answer to a greeting, bytes at most: a refusal may carry a sentence.
 const ANSWER_BODY_BYTES_MAX: usize = 2 << 10;
@@ -27,6 +28,7 @@ const ANSWER_BODY_BYTES_MAX: usize = 2 << 10;
 #[derive(Debug)]
 pub struct Greeter {
     stop: Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 impl Greeter {
@@ -34,27 +36,38 @@ impl Greeter {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(dispatcher: Arc<Dispatcher>) -> io::Result<Greeter> {
+    pub fn start(dispatcher: Arc<Dispatcher>, passer: Passer) -> io::Result<Greeter> {
         let (stop, stopped) = bounded(1);
-        thread::Builder::new().name("greeter".into()).spawn(move || greet_all(&dispatcher, &stopped))?;
-        Ok(Greeter { stop })
+        let greet = move || greet_all(&dispatcher, &stopped, &passer);
+        let thread = thread::Builder::new().name("greeter".into()).spawn(greet)?;
+        Ok(Greeter { stop, thread })
     }
 
     /// Asks it to end after the greeting in hand, and does not wait: that one may hang in the resolver.
     pub fn stop(self) {
         let _ = self.stop.try_send(());
     }
+
+    /// Asks it to end, and waits for that: `GREETING_TIMEOUT_MS` at most, less where members are on this machine; but
+    /// longer where they are named by names and the resolver hangs.
+    pub(crate) fn join(self) {
+        let _ = self.stop.try_send(());
+        if self.thread.join().is_err() {
+            log::error!("the greeter thread panicked");
+        }
+    }
 }
 
-fn greet_all(dispatcher: &Dispatcher, stopped: &Receiver<()>) {
+fn greet_all(dispatcher: &Dispatcher, stopped: &Receiver<()>, passer: &Passer) {
     let map = dispatcher.map();
     let mut left: Vec<_> = map.nodes().iter().filter(|node| node.id != dispatcher.identity().node).collect();
     loop {
         left.retain(|node| {
-            if !stopped.is_empty() {
+            let go_on = || stopped.is_empty() && passer.pass();
+            if !go_on() {
                 return true;
             }
-            match greet(&node.address, || dispatcher.greeting()) {
+            match greet(&node.address, || dispatcher.greeting(), go_on) {
                 Ok((ours, theirs)) => {
                     dispatcher.judge_peer(&ours, &theirs);
                     false
@@ -69,15 +82,21 @@ fn greet_all(dispatcher: &Dispatcher, stopped: &Receiver<()>) {
             log::debug!("every member has been greeted");
             return;
         }
-        match stopped.recv_timeout(Duration::from_millis(GREETING_PAUSE_MS)) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        let pause = Duration::from_millis(GREETING_PAUSE_MS);
+        match passer.rest(|| stopped.recv_timeout(pause)) {
+            Some(Err(RecvTimeoutError::Timeout)) => {}
+            Some(Ok(()) | Err(RecvTimeoutError::Disconnected)) | None => return,
         }
     }
 }
 
-/// One greeting within `GREETING_TIMEOUT_MS`, name resolution aside: what was sent, and what came back.
-fn greet(address: &str, greeting: impl FnOnce() -> PeerHello) -> io::Result<(PeerHello, PeerHello)> {
+/// One greeting within `GREETING_TIMEOUT_MS`, name resolution aside: what was sent, and what came back. Asks
+/// `go_on` every `GREETING_SLICE_MS` while it waits for the answer.
+fn greet(
+    address: &str,
+    greeting: impl FnOnce() -> PeerHello,
+    go_on: impl Fn() -> bool,
+) -> io::Result<(PeerHello, PeerHello)> {
     let resolved = address.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
     let deadline = Instant::now() + Duration::from_millis(GREETING_TIMEOUT_MS);
     let left = || match deadline.saturating_duration_since(Instant::now()) {
@@ -97,14 +116,22 @@ fn greet(address: &str, greeting: impl FnOnce() -> PeerHello) -> io::Result<(Pee
             break;
         }
         let mut piece = [0; 256];
-        stream.set_read_timeout(Some(left()?))?;
-        match stream.read(&mut piece)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => answer.extend_from_slice(&piece[..count]),
+        stream.set_read_timeout(Some(left()?.min(Duration::from_millis(GREETING_SLICE_MS))))?;
+        match stream.read(&mut piece) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => answer.extend_from_slice(&piece[..count]),
+            Err(error) if is_no_failure(&error) && go_on() => {}
+            Err(error) => return Err(error),
         }
     }
     let theirs = read_answer(&answer).ok_or_else(|| io::Error::other("the answer is no greeting"))?;
     Ok((ours, theirs))
+}
+
+/// Whether the wait for bytes was only interrupted.
+fn is_no_failure(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), WouldBlock | TimedOut | Interrupted)
 }
 
 fn read_answer(answer: &[u8]) -> Option<PeerHello> {

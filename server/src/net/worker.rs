@@ -20,6 +20,7 @@ use super::sweep::Sweep;
 use super::turn::{TurnContext, TurnEnd};
 use super::waker::{WAKE, Waker};
 use crate::dispatch::Dispatcher;
+use crate::gate::Passer;
 use crate::limits::{
     HANDOVER_QUEUE_MAX, OVERDUE_LINES_PER_WINDOW_MAX, POLL_EVENTS_MAX, READ_BUFFER_BYTES,
     REFUSED_LINES_PER_WINDOW_MAX, SHUTDOWN_READ_MS, SHUTDOWN_TICK_MS, SLOW_LINES_PER_WINDOW_MAX,
@@ -71,6 +72,7 @@ impl Worker {
         number: usize,
         dispatcher: Arc<Dispatcher>,
         metrics: Arc<WorkerMetrics>,
+        passer: Passer,
     ) -> io::Result<Worker> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry())?;
@@ -91,6 +93,7 @@ impl Worker {
             overdue_lines: Throttle::new(OVERDUE_LINES_PER_WINDOW_MAX),
             slow_lines: Throttle::new(SLOW_LINES_PER_WINDOW_MAX),
             refused_lines: Throttle::new(REFUSED_LINES_PER_WINDOW_MAX),
+            passer,
         };
         let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || turn.run())?;
         Ok(Worker { handle, thread })
@@ -102,8 +105,8 @@ impl Worker {
         self.handle.clone()
     }
 
-    /// Lets it notice that settings have changed.
-    pub fn wake(&self) {
+    /// Brings it to its next turn, where it also notices that settings have changed.
+    pub(crate) fn wake(&self) {
         self.handle.waker.wake();
     }
 
@@ -138,6 +141,7 @@ struct Loop {
     overdue_lines: Throttle,
     slow_lines: Throttle,
     refused_lines: Throttle,
+    passer: Passer,
 }
 
 impl Loop {
@@ -145,16 +149,23 @@ impl Loop {
         let mut events = Events::with_capacity(POLL_EVENTS_MAX);
         while !self.stop.load(Ordering::Acquire) {
             let before = self.now;
-            self.serve(&mut events, self.sweep.timeout(before));
+            if !self.serve(&mut events, self.sweep.timeout(before)) {
+                return;
+            }
             self.sweep(before);
         }
-        self.finish(&mut events);
+        if self.passer.pass() {
+            self.finish(&mut events);
+        }
     }
 
-    /// Waits for events, at most for `timeout`, and does what they ask for.
-    fn serve(&mut self, events: &mut Events, timeout: Option<Duration>) {
+    /// Waits for events, at most for `timeout`, and does what they ask for; `false`: the gate is closed.
+    fn serve(&mut self, events: &mut Events, timeout: Option<Duration>) -> bool {
         let timeout = if self.again.is_empty() { timeout } else { Some(Duration::ZERO) };
         self.poll(events, timeout);
+        if !self.passer.pass() {
+            return false;
+        }
         for token in std::mem::take(&mut self.again) {
             if let Some(connection) = self.connections.get_mut(token) {
                 connection.is_queued = false;
@@ -167,6 +178,7 @@ impl Loop {
                 token => self.turn(token),
             }
         }
+        true
     }
 
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) {
@@ -295,7 +307,9 @@ impl Loop {
         let shutdown_timeout = self.dispatcher.tuning().shutdown_timeout();
         while !self.connections.is_empty() && begun.elapsed() < shutdown_timeout {
             let left = shutdown_timeout.saturating_sub(begun.elapsed());
-            self.serve(events, Some(tick.saturating_duration_since(Instant::now()).min(left)));
+            if !self.serve(events, Some(tick.saturating_duration_since(Instant::now()).min(left))) {
+                return;
+            }
             if Instant::now() < tick {
                 continue;
             }

@@ -106,7 +106,7 @@ fn help_and_version() {
     for part in ["put", "get", "del", "incr", "cas", "scan", "import", "export", "map", "stats", "ping"] {
         assert!(help.stdout.lines().any(|line| line.trim_start().starts_with(part)), "{part} is missing");
     }
-    for part in ["Examples:", "DHT_SERVERS", "Exit codes:", "127.0.0.1:7400"] {
+    for part in ["EXAMPLES", "DHT_SERVERS", "EXIT STATUS", "127.0.0.1:7400"] {
         assert!(help.stdout.contains(part), "{part}");
     }
     let widest = help.stdout.lines().map(|line| line.chars().count()).max();
@@ -115,6 +115,9 @@ fn help_and_version() {
         "put",
         "get",
         "del",
+        "mget",
+        "mput",
+        "mdel",
         "incr",
         "cas",
         "scan",
@@ -129,6 +132,16 @@ fn help_and_version() {
         assert!(help.stdout.contains("Usage: dht "), "{}", help.report());
         let widest = help.stdout.lines().map(|line| line.chars().count()).max();
         assert!(widest.is_some_and(|characters| characters <= 110), "{widest:?}\n{}", help.report());
+        for part in ["EXAMPLES\n  ", "EXIT STATUS\n  0  ", "ENVIRONMENT\n  DHT_SERVERS", "Options:"] {
+            assert!(help.stdout.contains(part), "{part}: {}", help.report());
+        }
+        assert!(
+            help.stdout.contains(&format!("dht {command}")),
+            "its examples are its own: {}",
+            help.report()
+        );
+        let short = dht().args([command, "-h"]).run().success();
+        assert!(!short.stdout.contains("EXAMPLES") && short.stdout.len() < help.stdout.len());
     }
     let version = dht().arg("--version").run().success().stdout;
     assert_eq!(version, concat!("dht ", env!("CARGO_PKG_VERSION"), "\n"));
