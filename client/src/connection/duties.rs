@@ -40,9 +40,9 @@ impl<S: Socket> Connection<S> {
         state
     }
 
-    /// A caller goes with its answer: what it was doing for others is somebody else's turn. When the only other
-    /// caller is the reader, which sleeps in the system call, its frame is written before that; unless the node takes
-    /// none, as then the reader's slice is soon enough.
+    /// A caller goes: what it was doing for others is somebody else's turn. When the only other caller is the reader,
+    /// which sleeps in the system call, its frame is written before that; unless the node takes none, as then the
+    /// reader's slice is soon enough.
     pub(super) fn leave<'a>(&'a self, mut state: Guard<'a>) {
         while !state.wake_for_duties() && state.needs_writer() && state.stuck_since.is_none() {
             state = self.write_once(state);

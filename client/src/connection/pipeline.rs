@@ -47,7 +47,8 @@ struct InFlight<T> {
 impl<S: Socket> Connection<S> {
     /// An empty pipeline on this connection.
     pub(crate) fn pipeline<T>(&self) -> Pipeline<'_, T, S> {
-        drop(self.look_if_idle(lock(&self.state)));
+        // Others may have come, and parked, while this one looked.
+        self.leave(self.look_if_idle(lock(&self.state)));
         Pipeline {
             connection: self,
             in_flight: Vec::new(),

@@ -209,9 +209,7 @@ impl<S: Socket> Connection<S> {
                 self.die(&mut state, format!("silent for {silence:?}"));
             }
         }
-        state.wake_for_duties();
-        drop(state);
-        self.slot_free.notify_one();
+        self.leave(state);
         CallError::TimedOut { sent }
     }
 
