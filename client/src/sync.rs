@@ -5,7 +5,7 @@
 
 use std::sync::PoisonError;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 pub(crate) use std::thread::{Thread, current as current_thread, park_timeout};
 pub(crate) use std::time::Instant;
 

@@ -37,3 +37,4 @@ pub mod process;
 pub mod replication;
 pub mod server;
 pub mod store;
+mod sync;

@@ -25,7 +25,7 @@ mod outgoing;
 mod pipeline;
 mod shared;
 mod slots;
-mod socket;
+pub(crate) mod socket;
 
 pub(crate) use open::{Greeting, OpenError, open};
 pub(crate) use pipeline::Pipeline;

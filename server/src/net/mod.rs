@@ -6,6 +6,7 @@ mod connection;
 mod connection_table;
 mod door;
 mod greeter;
+mod handover;
 mod inbox;
 mod listener;
 mod waker;
