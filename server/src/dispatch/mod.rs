@@ -9,6 +9,8 @@ mod route;
 mod scan;
 mod session;
 mod stats;
+#[cfg(test)]
+mod stress_tests;
 
 pub use dispatcher::{AnswerBounds, BatchEnd, Dispatcher, Frame, Identity};
 pub use output::{Output, Piece};
