@@ -37,6 +37,10 @@ pub(crate) const IDLE_LOOK_AFTER: Duration = Duration::from_millis(20);
 /// A connection on which nothing came for at least this long, and for all of a call that ended without an
 /// answer, is taken for dead.
 pub(crate) const SILENCE_MIN: Duration = Duration::from_secs(1);
+/// A connection on which the node takes no byte for this long, although there is something to write, is dead.
+pub(crate) const STUCK_MAX: Duration = Duration::from_secs(2);
+/// A writer that the node takes no bytes from reads for so long before it tries again.
+pub(crate) const BLOCKED_READ_SLICE: Duration = Duration::from_millis(10);
 
 /// For so long after a connect failed nobody tries that node again.
 pub(crate) const UNREACHABLE_FOR: Duration = Duration::from_millis(50);
@@ -72,3 +76,6 @@ const _: () = assert!(BULK_IN_FLIGHT_MAX <= SLOTS_MAX / 2);
 const _: () = assert!(BACKOFF_MIN.as_nanos() < BACKOFF_MAX.as_nanos());
 const _: () = assert!(READ_BUFFER_BYTES <= READ_BUFFER_KEPT_BYTES_MAX);
 const _: () = assert!(UNREACHABLE_FOR.as_nanos() < BACKOFF_MAX.as_nanos());
+const _: () = assert!(SILENCE_MIN.as_nanos() <= STUCK_MAX.as_nanos());
+const _: () = assert!(BLOCKED_READ_SLICE.as_nanos() < SOCKET_SLICE.as_nanos());
+const _: () = assert!(SOCKET_SLICE.as_nanos() < STUCK_MAX.as_nanos() / 2);

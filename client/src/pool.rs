@@ -8,15 +8,15 @@
 //!    not cost every call a connect time-out.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use dht_protocol::ids::{ClientId, ClusterId, Incarnation, NodeId};
 use dht_protocol::placement::map::Node;
 
 use crate::connection::{Connection, Greeting, OpenError, open};
 use crate::limits::UNREACHABLE_FOR;
-use crate::sync::{lock, wait_until};
+use crate::sync::{Condvar, Instant, Mutex, lock, wait_until};
 
 /// The connections of one client.
 #[derive(Debug)]

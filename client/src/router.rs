@@ -1,12 +1,11 @@
 //! The client's copy of the cluster map: a snapshot that calls take, replaced by newer ones only.
 
-use std::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard};
-use std::time::Instant;
+use std::sync::Arc;
 
 use dht_protocol::ids::Epoch;
 use dht_protocol::placement::map::ClusterMap;
 
-use crate::sync::{lock, wait_until};
+use crate::sync::{Condvar, Instant, Mutex, RwLock, RwLockReadGuard, lock, wait_until};
 
 /// Holds the map. Invariants:
 /// 1. The epoch only rises.

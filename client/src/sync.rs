@@ -1,7 +1,13 @@
-//! Locking without poison: no code of this crate leaves a locked state half changed when it panics.
+//! Locks, wakes and time, as all code uses them whose order between threads matters. `tests/interleavings` compiles
+//! that code with a module of its own in this one's place, which chooses the order.
+//!
+//! Locking is without poison: no code of this crate leaves a locked state half changed when it panics.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::PoisonError;
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+pub(crate) use std::thread::{Thread, current as current_thread, park_timeout};
+pub(crate) use std::time::Instant;
 
 /// Locks, whether or not another thread panicked under the lock.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -12,13 +12,11 @@
 //! 3. `next - floor` never exceeds the span: `open` waits.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex};
-use std::time::Instant;
 
 use dht_protocol::limits::WRITE_SPAN_MAX;
 use dht_protocol::request::WriteToken;
 
-use crate::sync::{lock, wait_until};
+use crate::sync::{Condvar, Instant, Mutex, lock, wait_until};
 
 /// The numbers of one client.
 #[derive(Debug)]

@@ -40,5 +40,6 @@ pub mod reload;
 pub mod replication;
 pub mod server;
 pub mod store;
+mod sync;
 pub mod throttle;
 pub mod tuning;

@@ -19,7 +19,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::sync::{AtomicU64, Ordering};
 
 /// Blocks of this size and above come as pages of their own from the operating system: `store::allocator` sees to it.
 pub const MAPPED_BYTES_MIN: u64 = 1 << 20;

@@ -11,6 +11,7 @@ const CRATE_LINES: &[(&str, &str)] = &[
     ("protocol/src/lib.rs", "#![forbid(unsafe_code)]"),
     ("client/src/lib.rs", "#![forbid(unsafe_code)]"),
     ("tests/harness/lib.rs", "#![forbid(unsafe_code)]"),
+    ("tests/interleavings/src/lib.rs", "#![forbid(unsafe_code)]"),
     ("server/src/lib.rs", "#![deny(unsafe_code)]"),
 ];
 

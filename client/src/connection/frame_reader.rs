@@ -1,14 +1,16 @@
 //! Bytes from a socket, cut into answers. Memory grows as bytes arrive, never by an announced length alone.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dht_protocol::frame::{Cut, FrameError, cut};
 use dht_protocol::limits::BODY_BYTES_MAX;
 
 use crate::connection::slots::Answer;
+use crate::connection::socket::is_no_failure;
 use crate::limits::{READ_BUFFER_BYTES, READ_BUFFER_KEPT_BYTES_MAX, SOCKET_SLICE};
+use crate::sync::Instant;
 
 /// What has come and is not yet a whole answer. `buffer[start..end]` holds it.
 #[derive(Debug)]
@@ -105,9 +107,4 @@ impl FrameReader {
 /// The time-out for a socket: a slice, or what is left until `deadline`; never zero, which sockets refuse.
 fn slice_until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(1), SOCKET_SLICE)
-}
-
-/// Whether a read or write only came back early.
-pub(crate) fn is_no_failure(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }

@@ -12,16 +12,20 @@
 //! 2. Each caller either writes, or reads, or is parked; as long as somebody is parked, somebody reads or has
 //!    been woken to. Whoever leaves a duty undone on leaving wakes a parked caller for it.
 //! 3. Once anything fails the connection is dead for good, and every caller learns whether a byte of its request
-//!    was written.
+//!    was written. A frame that its writer leaves half written is no failure: the next writer goes on with it.
 //!
-//! `slots` is the table of unanswered requests, `frame_reader` cuts what comes, `shared` is the connection
-//! itself, `open` makes one, `pipeline` has one caller wait for many answers.
+//! `slots` is the table of unanswered requests, `outgoing` what is to be written, `socket` the seam to the system,
+//! `frame_reader` cuts what comes, `shared` is the connection itself, `duties` are the turns of its writers and
+//! readers, `open` makes one, `pipeline` has one caller wait for many answers.
 
+mod duties;
 mod frame_reader;
 mod open;
+mod outgoing;
 mod pipeline;
 mod shared;
 mod slots;
+pub(crate) mod socket;
 
 pub(crate) use open::{Greeting, OpenError, open};
 pub(crate) use pipeline::Pipeline;

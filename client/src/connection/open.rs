@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dht_protocol::error::Malformed;
 use dht_protocol::header::PROTOCOL_VERSION;
@@ -12,9 +12,11 @@ use dht_protocol::request::{Hello, Request};
 use dht_protocol::response::{HelloAnswer, Response};
 use dht_protocol::status::Status;
 
-use crate::connection::frame_reader::{FrameReader, is_no_failure};
-use crate::connection::shared::{Connection, prepare};
+use crate::connection::frame_reader::FrameReader;
+use crate::connection::shared::Connection;
 use crate::connection::slots::Answer;
+use crate::connection::socket::{TcpSocket, is_no_failure, prepare};
+use crate::sync::Instant;
 
 /// `HELLO` has the id that no slot has.
 const HELLO_ID: RequestId = RequestId(0);
@@ -93,7 +95,7 @@ fn greet(
     let mut reader = FrameReader::new();
     let answer = read_greeting(&stream, &mut reader, deadline)?;
     let hello = understand(&answer, greeting)?;
-    Ok(Connection::new(address.to_owned(), hello, stream, reader))
+    Ok(Connection::new(address.to_owned(), hello, TcpSocket::new(stream, reader)))
 }
 
 fn read_greeting(

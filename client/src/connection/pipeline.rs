@@ -9,21 +9,19 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::Instant;
 
 use dht_protocol::ids::RequestId;
 
 use crate::connection::shared::{CallError, Connection, Guard};
 use crate::connection::slots::Answer;
+use crate::connection::socket::{Socket, TcpSocket};
 use crate::limits::{BULK_BYTES_IN_FLIGHT_MAX, BULK_IN_FLIGHT_MAX};
-use crate::sync::lock;
+use crate::sync::{Instant, Ordering, current_thread, lock, park_timeout};
 
 /// Requests under way, each with what its caller wants back with the answer.
 #[derive(Debug)]
-pub(crate) struct Pipeline<'a, T> {
-    connection: &'a Connection,
+pub(crate) struct Pipeline<'a, T, S: Socket = TcpSocket> {
+    connection: &'a Connection<S>,
     in_flight: Vec<InFlight<T>>,
     /// Sum of the weights of `in_flight`, bytes.
     weight: usize,
@@ -46,10 +44,11 @@ struct InFlight<T> {
     weight: usize,
 }
 
-impl Connection {
+impl<S: Socket> Connection<S> {
     /// An empty pipeline on this connection.
-    pub(crate) fn pipeline<T>(&self) -> Pipeline<'_, T> {
-        drop(self.look_if_idle(lock(&self.state)));
+    pub(crate) fn pipeline<T>(&self) -> Pipeline<'_, T, S> {
+        // Others may have come, and parked, while this one looked.
+        self.leave(self.look_if_idle(lock(&self.state)));
         Pipeline {
             connection: self,
             in_flight: Vec::new(),
@@ -62,7 +61,7 @@ impl Connection {
     }
 }
 
-impl<T> Pipeline<'_, T> {
+impl<T, S: Socket> Pipeline<'_, T, S> {
     /// Whether nothing is under way and nothing is left to hand out.
     pub(crate) fn is_empty(&self) -> bool {
         self.in_flight.is_empty() && self.ended.is_empty()
@@ -83,7 +82,7 @@ impl<T> Pipeline<'_, T> {
             self.spare = if self.in_flight.is_empty() {
                 Some(self.connection.take_slot(deadline)?)
             } else {
-                lock(&self.connection.state).slots.take(thread::current())
+                lock(&self.connection.state).slots.take(current_thread())
             };
         }
         Ok(self.spare.is_some())
@@ -119,12 +118,14 @@ impl<T> Pipeline<'_, T> {
         let deadline = earliest.unwrap_or_else(Instant::now);
         let mut state = lock(&connection.state);
         if state.dead.is_none() {
-            state.queue.extend(self.outbox.drain(..));
+            for (id, frame) in self.outbox.drain(..) {
+                state.outgoing.push(id, frame);
+            }
         }
         loop {
             self.take_answers(&mut state);
             if !self.ended.is_empty() {
-                connection.write_for_the_reader(state, deadline);
+                connection.leave(state);
                 connection.slot_free.notify_all();
                 return;
             }
@@ -136,15 +137,15 @@ impl<T> Pipeline<'_, T> {
                 drop(state);
                 return self.give_up_late(now);
             }
-            if !state.writing && !state.queue.is_empty() {
-                state = connection.write_turn(state, deadline);
+            if state.needs_writer() {
+                state = connection.write_turn(state);
             } else if !state.reading {
                 state = connection.read_turn(state, deadline);
             } else if let Some(first) = self.in_flight.first() {
                 // One slot stands for all: whoever wakes it wakes this thread, as does any answer.
                 state.slots.set_parked(first.id, true);
                 drop(state);
-                thread::park_timeout(deadline - now);
+                park_timeout(deadline - now);
                 state = lock(&connection.state);
                 state.slots.set_parked(first.id, false);
             }
@@ -192,11 +193,11 @@ impl<T> Pipeline<'_, T> {
     }
 }
 
-impl<T> Drop for Pipeline<'_, T> {
+impl<T, S: Socket> Drop for Pipeline<'_, T, S> {
     fn drop(&mut self) {
         let mut state = lock(&self.connection.state);
         for request in &self.in_flight {
-            state.queue.retain(|(queued, _)| *queued != request.id);
+            state.outgoing.forget(request.id);
             state.slots.give_up(request.id);
             self.connection.callers_count.fetch_sub(1, Ordering::Relaxed);
         }

@@ -1,32 +1,26 @@
 //! The connection itself: callers that write for each other and read for each other.
 
-use std::collections::VecDeque;
-use std::io::{IoSlice, Write};
-use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard};
-use std::thread;
-use std::time::Instant;
-
 use dht_protocol::ids::RequestId;
 use dht_protocol::response::HelloAnswer;
 
-use crate::connection::frame_reader::{FrameReader, is_no_failure};
+use crate::connection::outgoing::Outgoing;
 use crate::connection::slots::{Answer, Slots};
-use crate::limits::{IDLE_LOOK_AFTER, SILENCE_MIN, SOCKET_SLICE, WRITE_BATCH_FRAMES_MAX};
-use crate::sync::{lock, wait_until};
+use crate::connection::socket::{Socket, TcpSocket};
+use crate::limits::SILENCE_MIN;
+use crate::sync::{
+    AtomicBool, AtomicUsize, Condvar, Instant, Mutex, MutexGuard, Ordering, current_thread, lock,
+    park_timeout, wait_until,
+};
 
 /// A connection that has exchanged `HELLO`.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct Connection<S = TcpSocket> {
     address: String,
     hello: HelloAnswer,
-    stream: TcpStream,
+    pub(super) socket: S,
     pub(super) state: Mutex<State>,
     /// Notified when a slot is given back or the connection dies.
     pub(super) slot_free: Condvar,
-    /// Locked only by the one caller that has set `State::reading`.
-    reader: Mutex<FrameReader>,
     /// Callers inside `call`; a hint for choosing between connections, so relaxed.
     pub(super) callers_count: AtomicUsize,
     /// As `State::dead`; a hint, so relaxed.
@@ -37,16 +31,18 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) slots: Slots,
-    /// Frames that nobody has begun to write; at most one a slot.
-    pub(super) queue: VecDeque<(RequestId, Vec<u8>)>,
-    /// Whether a caller writes; what `queue` holds then waits for it or for the next writer.
+    /// What is to be written and is in no writer's hands.
+    pub(super) outgoing: Outgoing,
+    /// Whether a caller writes; what `outgoing` holds then waits for it or for the next writer.
     pub(super) writing: bool,
     /// Whether a caller reads.
     pub(super) reading: bool,
-    /// When bytes came last.
-    heard_at: Instant,
-    /// Since when nothing has come, although calls waited until their time was up.
-    silent_since: Option<Instant>,
+    /// When the node last gave a sign of life: bytes came, or it took some after it had taken none.
+    pub(super) heard_at: Instant,
+    /// Since when there was no such sign, although calls waited until their time was up.
+    pub(super) silent_since: Option<Instant>,
+    /// Since when the node has taken no byte of what is to be written; `None` while it takes all.
+    pub(super) stuck_since: Option<Instant>,
     /// Why the connection is of no more use; set once.
     pub(super) dead: Option<String>,
 }
@@ -70,28 +66,23 @@ pub(crate) enum CallError {
 
 pub(super) type Guard<'a> = MutexGuard<'a, State>;
 
-impl Connection {
-    pub(crate) fn new(
-        address: String,
-        hello: HelloAnswer,
-        stream: TcpStream,
-        reader: FrameReader,
-    ) -> Connection {
+impl<S: Socket> Connection<S> {
+    pub(crate) fn new(address: String, hello: HelloAnswer, socket: S) -> Connection<S> {
         Connection {
             address,
             hello,
-            stream,
+            socket,
             state: Mutex::new(State {
                 slots: Slots::default(),
-                queue: VecDeque::new(),
+                outgoing: Outgoing::default(),
                 writing: false,
                 reading: false,
                 heard_at: Instant::now(),
                 silent_since: None,
+                stuck_since: None,
                 dead: None,
             }),
             slot_free: Condvar::new(),
-            reader: Mutex::new(reader),
             callers_count: AtomicUsize::new(0),
             is_dead: AtomicBool::new(false),
         }
@@ -137,7 +128,7 @@ impl Connection {
             encode(id, &mut frame);
             let mut state = self.look_if_idle(lock(&self.state));
             if state.dead.is_none() {
-                state.queue.push_back((id, frame));
+                state.outgoing.push(id, frame);
             }
             self.wait(state, id, deadline)
         });
@@ -156,35 +147,12 @@ impl Connection {
             if let Some(reason) = &state.dead {
                 return Err(CallError::Lost { sent: false, reason: reason.clone() });
             }
-            if let Some(id) = state.slots.take(thread::current()) {
+            if let Some(id) = state.slots.take(current_thread()) {
                 return Ok(id);
             }
             state = wait_until(&self.slot_free, state, deadline)
                 .map_err(|_| CallError::TimedOut { sent: false })?;
         }
-    }
-
-    /// A node that went away while nobody used the connection has closed it. Found out before a request is
-    /// written, that leaves no doubt about the request; found out after, a write could have arrived.
-    pub(super) fn look_if_idle<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
-        if state.reading || state.writing || state.heard_at.elapsed() < IDLE_LOOK_AFTER {
-            return state;
-        }
-        // Both duties, so that nobody else uses the socket meanwhile.
-        (state.reading, state.writing) = (true, true);
-        drop(state);
-        let looked = self.stream.set_nonblocking(true).and_then(|()| {
-            let peeked = self.stream.peek(&mut [0]);
-            self.stream.set_nonblocking(false).and(peeked)
-        });
-        let mut state = lock(&self.state);
-        (state.reading, state.writing) = (false, false);
-        match looked {
-            Ok(0) => self.die(&mut state, "closed by the node while idle".to_owned()),
-            Err(error) if !is_no_failure(&error) => self.die(&mut state, error.to_string()),
-            Ok(_) | Err(_) => {}
-        }
-        state
     }
 
     /// Writes, reads or parks until the answer is there.
@@ -197,7 +165,7 @@ impl Connection {
         let called_at = Instant::now();
         loop {
             if let Some(answer) = state.slots.take_answer(id) {
-                self.write_for_the_reader(state, deadline);
+                self.leave(state);
                 return Ok(answer);
             }
             if let Some(reason) = state.dead.clone() {
@@ -208,14 +176,14 @@ impl Connection {
             if now >= deadline {
                 return Err(self.give_up(state, id, called_at, now));
             }
-            if !state.writing && !state.queue.is_empty() {
-                state = self.write_turn(state, deadline);
+            if state.needs_writer() {
+                state = self.write_turn(state);
             } else if !state.reading {
                 state = self.read_turn(state, deadline);
             } else {
                 state.slots.set_parked(id, true);
                 drop(state);
-                thread::park_timeout(deadline - now);
+                park_timeout(deadline - now);
                 state = lock(&self.state);
                 state.slots.set_parked(id, false);
             }
@@ -230,7 +198,7 @@ impl Connection {
         called_at: Instant,
         now: Instant,
     ) -> CallError {
-        state.queue.retain(|(queued, _)| *queued != id);
+        state.outgoing.forget(id);
         let sent = state.slots.give_up(id);
         if sent && state.heard_at < called_at {
             // A node that is gone without a word would cost every later call its whole time. Calls that are shorter
@@ -241,132 +209,38 @@ impl Connection {
                 self.die(&mut state, format!("silent for {silence:?}"));
             }
         }
-        state.wake_for_duties();
-        drop(state);
-        self.slot_free.notify_one();
+        self.leave(state);
         CallError::TimedOut { sent }
     }
 
-    /// A caller goes with its answer: what it was doing for others is somebody else's turn. When the only other
-    /// caller is the reader, which sleeps in the system call, its frame is written before that.
-    pub(super) fn write_for_the_reader<'a>(&'a self, mut state: Guard<'a>, deadline: Instant) {
-        while !state.wake_for_duties() && !state.writing && !state.queue.is_empty() {
-            state = self.write_turn(state, deadline);
-        }
-        drop(state);
-        self.slot_free.notify_one();
-    }
-
-    /// Writes what is queued, once.
-    pub(super) fn write_turn<'a>(&'a self, mut state: Guard<'a>, deadline: Instant) -> Guard<'a> {
-        let count = state.queue.len().min(WRITE_BATCH_FRAMES_MAX);
-        let batch: Vec<_> = state.queue.drain(..count).collect();
-        for (id, _) in &batch {
-            state.slots.set_sent(*id, true);
-        }
-        state.writing = true;
-        state.wake_for_duties();
-        drop(state);
-        let result = self.write_batch(&batch, deadline);
-        let mut state = lock(&self.state);
-        state.writing = false;
-        if let Err((written, reason)) = result {
-            let mut begins_at = 0;
-            for (id, frame) in &batch {
-                if begins_at >= written {
-                    state.slots.set_sent(*id, false);
-                }
-                begins_at += frame.len();
-            }
-            self.die(&mut state, reason);
-        }
-        state
-    }
-
-    /// On failure answers how many bytes were written, too. A time-out is a failure: frames may be cut.
-    fn write_batch(&self, batch: &[(RequestId, Vec<u8>)], deadline: Instant) -> Result<(), (usize, String)> {
-        let mut slices: Vec<_> = batch.iter().map(|(_, frame)| IoSlice::new(frame)).collect();
-        let mut rest = &mut slices[..];
-        let mut written = 0;
-        while !rest.is_empty() {
-            match (&self.stream).write_vectored(rest) {
-                Ok(0) => return Err((written, "the node takes no more bytes".to_owned())),
-                Ok(bytes) => {
-                    written += bytes;
-                    IoSlice::advance_slices(&mut rest, bytes);
-                }
-                Err(error) if is_no_failure(&error) => {
-                    if Instant::now() >= deadline {
-                        return Err((written, "the node takes no bytes".to_owned()));
-                    }
-                    self.read_while_blocked();
-                }
-                Err(error) => return Err((written, error.to_string())),
-            }
-        }
-        Ok(())
-    }
-
-    /// A node stops reading while its answers pile up, and nobody may be there to take them but the writer.
-    fn read_while_blocked(&self) {
-        let state = lock(&self.state);
-        if !state.reading && state.dead.is_none() {
-            let mut state = self.read_turn(state, Instant::now() + SOCKET_SLICE / 10);
-            state.wake_for_duties();
-        }
-    }
-
-    /// Reads once and hands out the answers that came.
-    pub(super) fn read_turn<'a>(&'a self, mut state: Guard<'a>, deadline: Instant) -> Guard<'a> {
-        state.reading = true;
-        drop(state);
-        let result = lock(&self.reader).read(&self.stream, deadline);
-        let mut state = lock(&self.state);
-        state.reading = false;
-        match result {
-            Ok((answers, heard)) => {
-                if heard {
-                    state.heard_at = Instant::now();
-                    state.silent_since = None;
-                }
-                for answer in answers {
-                    state.slots.deliver(answer);
-                }
-            }
-            Err(reason) => self.die(&mut state, reason),
-        }
-        state
-    }
-
-    fn die(&self, state: &mut State, reason: String) {
+    pub(super) fn die(&self, state: &mut State, reason: String) {
         if state.dead.is_some() {
             return;
         }
         state.dead = Some(reason);
-        state.queue.clear();
+        state.outgoing.clear();
         state.slots.wake_all();
         self.is_dead.store(true, Ordering::Relaxed);
         self.slot_free.notify_all();
-        // Brings back whoever reads or writes; that it is closed already is no matter.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.socket.shut_down();
     }
 }
 
 impl State {
-    /// Wakes a parked caller if there is anything to do that nobody does; answers whether one was there.
-    fn wake_for_duties(&mut self) -> bool {
-        (!self.reading || (!self.writing && !self.queue.is_empty())) && self.slots.wake_one()
+    /// Whether there is something to write and nobody who does.
+    pub(super) fn needs_writer(&self) -> bool {
+        !self.writing && !self.outgoing.is_empty()
     }
-}
 
-/// Sets the options that a shared connection needs. The read time-out is the reader's own business.
-pub(crate) fn prepare(stream: &TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(SOCKET_SLICE))
+    /// Wakes a parked caller if there is anything to do that nobody does; answers whether one was there.
+    pub(super) fn wake_for_duties(&mut self) -> bool {
+        (!self.reading || self.needs_writer()) && self.slots.wake_one()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
     use std::time::Duration;
 
     use dht_protocol::ids::{ClientId, ClusterId, Epoch, Version};
@@ -525,29 +399,6 @@ mod tests {
                     }
                 });
             }
-        });
-    }
-
-    #[test]
-    fn a_node_that_takes_no_bytes_ends_the_connection_and_leaves_no_doubt_about_what_was_not_written() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let _deaf = listener.accept().unwrap();
-        prepare(&stream).unwrap();
-        let node = FakeNode::alone(|_| Reply::Silence);
-        let hello = *connect(&node).hello();
-        let connection = Connection::new("deaf".into(), hello, stream, FrameReader::new());
-        let long = vec![7; 16 << 20];
-        let soon = Instant::now() + Duration::from_millis(300);
-        thread::scope(|scope| {
-            let writer =
-                scope.spawn(|| connection.call(soon, |_, out| out.extend_from_slice(&long)).unwrap_err());
-            while !lock(&connection.state).writing {
-                thread::yield_now();
-            }
-            let behind = get(&connection, b"k", Instant::now() + Duration::from_secs(5)).unwrap_err();
-            assert!(matches!(behind, CallError::Lost { sent: false, .. }), "{behind:?}");
-            assert!(matches!(writer.join().unwrap(), CallError::Lost { sent: true, .. }));
         });
     }
 }

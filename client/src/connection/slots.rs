@@ -1,11 +1,10 @@
 //! The unanswered requests of a connection. No socket, no lock.
 
-use std::thread::Thread;
-
 use dht_protocol::header::Header;
 use dht_protocol::ids::RequestId;
 
 use crate::limits::{SLOT_BITS, SLOTS_MAX};
+use crate::sync::Thread;
 
 /// A response, not yet understood.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,10 +98,14 @@ impl Slots {
         sent
     }
 
-    /// Says whether a byte of the request may have been written.
-    pub(crate) fn set_sent(&mut self, id: RequestId, now_sent: bool) {
-        if let Some(Slot { state: SlotState::Waiting { sent, .. }, .. }) = self.slot(id) {
-            *sent = now_sent;
+    /// Says whether a byte of the request may have been written; answers whether anybody waits for it.
+    pub(crate) fn set_sent(&mut self, id: RequestId, now_sent: bool) -> bool {
+        match self.slot(id).map(|slot| &mut slot.state) {
+            Some(SlotState::Waiting { sent, .. }) => {
+                *sent = now_sent;
+                true
+            }
+            Some(SlotState::Free | SlotState::Answered(_)) | None => false,
         }
     }
 

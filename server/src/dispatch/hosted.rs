@@ -1,9 +1,8 @@
 //! A partition that this node serves: its table and the outcomes of its recent writes, behind one lock.
 
-use std::sync::{Mutex, MutexGuard};
-
 use crate::replication::dedup::Dedup;
 use crate::store::Partition;
+use crate::sync::{Mutex, MutexGuard};
 
 /// A partition behind its lock. There are thousands, so two workers seldom want the same one.
 pub(crate) struct Hosted(Mutex<HostedInner>);

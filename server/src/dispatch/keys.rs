@@ -3,7 +3,7 @@
 //! Nothing long happens under the lock: a large value is copied before it is taken or after it is let go, and
 //! what a write displaced is dropped after it.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use dht_protocol::ids::Version;
 use dht_protocol::limits::VALUE_BYTES_MAX;
@@ -22,6 +22,7 @@ use crate::limits::{APPEND_TRIES_MAX, ROOM_TRIES_MAX};
 use crate::replication::clients::ClientState;
 use crate::replication::dedup::{Admission, Outcome};
 use crate::store::{Found, LargeValue, NewValue, StoreError, StoredValue, Written, is_large};
+use crate::sync::MutexGuard;
 
 /// Longest decimal form of a 64-bit number: 19 digits and a sign.
 const DECIMAL_BYTES_MAX: usize = 20;

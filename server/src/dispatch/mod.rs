@@ -10,6 +10,8 @@ mod scan;
 mod session;
 mod slow;
 mod stats;
+#[cfg(test)]
+mod stress_tests;
 
 pub use dispatcher::{AnswerBounds, BatchEnd, Dispatcher, Frame, Identity};
 pub use output::{Output, Piece};

@@ -176,6 +176,22 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_moves_no_more_of_those_before_it_than_the_bound() {
+        let mut output = Output::default();
+        let lengths = || (0..400).map(|number| 1 + number * 37 % 9_000);
+        for length in lengths() {
+            let before = output.append(|out| {
+                let before = out.len();
+                out.resize(before + length, 7);
+                before
+            });
+            assert!(before < TAIL_BYTES_MAX, "{before} B may have moved under a lock");
+        }
+        assert!(output.pieces.len() > 10);
+        assert_eq!(drain(&mut output, 100_000).len(), lengths().sum::<usize>());
+    }
+
+    #[test]
     fn an_idle_buffer_is_given_back() {
         let mut output = Output::default();
         output.append(|out| out.extend_from_slice(&[7; 10_000]));

@@ -12,6 +12,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use super::door::Door;
+use super::handover::Wake;
 use super::listener::Listener;
 use super::seats::Seats;
 use super::waker::{WAKE, Waker};

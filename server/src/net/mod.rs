@@ -7,6 +7,7 @@ mod connection;
 mod connection_table;
 mod door;
 mod greeter;
+mod handover;
 mod inbox;
 mod keep_alive;
 mod listener;

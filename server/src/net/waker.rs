@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use mio::{Registry, Token};
 
+use super::handover::Wake;
+
 /// The token under which a wake arrives; no connection has it.
 pub(crate) const WAKE: Token = Token(usize::MAX);
 
@@ -19,9 +21,11 @@ impl Waker {
     pub(crate) fn new(registry: &Registry) -> io::Result<Waker> {
         Ok(Waker(Arc::new(mio::Waker::new(registry, WAKE)?)))
     }
+}
 
-    /// Wakes the poll. A failure is logged: the sleeper will find out at its next event.
-    pub(crate) fn wake(&self) {
+impl Wake for Waker {
+    /// A failure is logged: the sleeper will find out at its next event.
+    fn wake(&self) {
         if let Err(error) = self.0.wake() {
             log::error!(error:% = error; "cannot wake a thread");
         }

@@ -3,11 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::net::TcpStream;
 use mio::{Events, Poll, Token};
 
@@ -15,6 +13,7 @@ use super::activity::Overdue;
 use super::connection::Connection;
 use super::connection_table::ConnectionTable;
 use super::door::Door;
+use super::handover::{Inlet, Outlet, handover};
 use super::seats::Seat;
 use super::sweep::Sweep;
 use super::turn::{TurnContext, TurnEnd};
@@ -46,20 +45,12 @@ pub struct Worker {
 
 /// What others hold of a worker.
 #[derive(Clone, Debug)]
-pub struct WorkerHandle {
-    new_connections: Sender<Newcomer>,
-    stop: Arc<AtomicBool>,
-    waker: Waker,
-}
+pub struct WorkerHandle(Inlet<Newcomer, Waker>);
 
 impl WorkerHandle {
     /// Gives the worker a connection; `false`, and the connection is closed, when too many wait already.
     pub(crate) fn give(&self, newcomer: Newcomer) -> bool {
-        let given = self.new_connections.try_send(newcomer).is_ok();
-        if given {
-            self.waker.wake();
-        }
-        given
+        self.0.give(newcomer)
     }
 }
 
@@ -76,13 +67,10 @@ impl Worker {
     ) -> io::Result<Worker> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry())?;
-        let (new_connections, receiver) = bounded(HANDOVER_QUEUE_MAX);
-        let stop = Arc::new(AtomicBool::new(false));
-        let handle = WorkerHandle { new_connections, stop: Arc::clone(&stop), waker };
+        let (inlet, outlet) = handover(HANDOVER_QUEUE_MAX, waker);
         let mut turn = Loop {
             poll,
-            receiver,
-            stop,
+            outlet,
             dispatcher,
             metrics,
             connections: ConnectionTable::new(),
@@ -96,7 +84,7 @@ impl Worker {
             passer,
         };
         let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || turn.run())?;
-        Ok(Worker { handle, thread })
+        Ok(Worker { handle: WorkerHandle(inlet), thread })
     }
 
     /// The part that others may hold.
@@ -107,13 +95,12 @@ impl Worker {
 
     /// Brings it to its next turn, where it also notices that settings have changed.
     pub(crate) fn wake(&self) {
-        self.handle.waker.wake();
+        self.handle.0.wake();
     }
 
     /// Asks the worker to finish what it has read and to end.
     pub fn begin_stop(&self) {
-        self.handle.stop.store(true, Ordering::Release);
-        self.handle.waker.wake();
+        self.handle.0.stop();
     }
 
     /// Waits until it has ended.
@@ -126,8 +113,7 @@ impl Worker {
 
 struct Loop {
     poll: Poll,
-    receiver: Receiver<Newcomer>,
-    stop: Arc<AtomicBool>,
+    outlet: Outlet<Newcomer>,
     dispatcher: Arc<Dispatcher>,
     metrics: Arc<WorkerMetrics>,
     connections: ConnectionTable<Connection>,
@@ -147,7 +133,7 @@ struct Loop {
 impl Loop {
     fn run(&mut self) {
         let mut events = Events::with_capacity(POLL_EVENTS_MAX);
-        while !self.stop.load(Ordering::Acquire) {
+        while !self.outlet.is_stopped() {
             let before = self.now;
             if !self.serve(&mut events, self.sweep.timeout(before)) {
                 return;
@@ -193,7 +179,7 @@ impl Loop {
     }
 
     fn take_over_all(&mut self) {
-        while let Ok(newcomer) = self.receiver.try_recv() {
+        while let Some(newcomer) = self.outlet.take() {
             self.take_over(newcomer);
         }
     }
@@ -328,5 +314,94 @@ impl Loop {
             }
             self.close(token, WHY);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use dht_protocol::header::{Header, PROTOCOL_VERSION};
+    use dht_protocol::ids::{Cfg, Epoch, Incarnation, NodeId, RequestId};
+    use dht_protocol::op::Op;
+    use dht_protocol::placement::hash::HashKey;
+    use dht_protocol::placement::planner::single_node_map;
+    use dht_protocol::placement::ring::Ring;
+
+    use super::*;
+    use crate::dispatch::Identity;
+    use crate::limits::READ_TURN_BYTES_MAX;
+    use crate::memory::MemoryAccount;
+
+    fn a_loop() -> Loop {
+        let map = single_node_map("a:1", Ring::new(16).unwrap(), HashKey::GUESSABLE).unwrap();
+        let (incarnation, cfg) = (Incarnation(1), Cfg::new(1));
+        let identity = Identity { node: NodeId(0), incarnation, cfg, started: Instant::now() };
+        let (stop, _) = crossbeam_channel::bounded(1);
+        let metrics: Arc<WorkerMetrics> = Arc::default();
+        let memory = MemoryAccount::new(1 << 30);
+        let poll = Poll::new().unwrap();
+        let (_, outlet) = handover(1, Waker::new(poll.registry()).unwrap());
+        Loop {
+            poll,
+            outlet,
+            dispatcher: Arc::new(Dispatcher::new(
+                Arc::new(map),
+                identity,
+                memory,
+                vec![Arc::clone(&metrics)],
+                stop,
+            )),
+            metrics,
+            connections: ConnectionTable::new(),
+            again: Vec::new(),
+            read_buffer: vec![0; READ_BUFFER_BYTES],
+            shutdown_timeout: Duration::ZERO,
+        }
+    }
+
+    /// A connection that had more to read was queued again with every event, and got a turn for each place in the queue:
+    /// the queue grew, and the others waited ever longer.
+    #[test]
+    fn a_connection_stands_in_the_queue_once_however_often_it_is_turned() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, peer) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        // Long requests that are refused in a few bytes, for as long as anybody reads them.
+        let writer = thread::spawn(move || {
+            let header = Header {
+                version: PROTOCOL_VERSION,
+                code: Op::Get as u8,
+                flags: 0,
+                request_id: RequestId(1),
+                epoch: Epoch(1),
+            };
+            let body = [7; 60_000];
+            let frame = [&header.encode(body.len())[..], &body].concat();
+            while client.write_all(&frame).is_ok() {}
+        });
+        let mut worker = a_loop();
+        worker.take_over(TcpStream::from_std(stream), peer, Door::Binary);
+        let [token] = worker.connections.tokens()[..] else { panic!("one connection") };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while worker.again.is_empty() {
+            assert!(Instant::now() < deadline, "never had more than its share to read");
+            worker.turn(token);
+        }
+        let until = worker.metrics.bytes_in.get() + 32 * READ_TURN_BYTES_MAX as u64;
+        while worker.metrics.bytes_in.get() < until {
+            assert!(Instant::now() < deadline, "the bytes do not come");
+            worker.turn(token);
+            assert_eq!(worker.again, [token]);
+        }
+        let mut events = Events::with_capacity(POLL_EVENTS_MAX);
+        for _ in 0..10 {
+            worker.serve(&mut events, Some(Duration::ZERO));
+            assert!(worker.again.len() <= 1);
+        }
+        drop(worker);
+        writer.join().unwrap();
     }
 }

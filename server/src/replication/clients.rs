@@ -19,12 +19,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use dht_protocol::ids::ClientId;
 
 use crate::limits::FORGOTTEN_CLIENTS_MAX;
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 
 /// One client, as this node knows it.
 #[derive(Debug)]

@@ -15,7 +15,6 @@
 //! The caller holds the partition's lock from [`Dedup::admit`] over the write itself to [`Dedup::record`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use dht_protocol::ids::Version;
 use dht_protocol::request::WriteToken;
@@ -24,6 +23,7 @@ use dht_protocol::status::Status;
 use crate::limits::DEDUP_RECORDS_PER_PARTITION_MAX;
 use crate::memory::{MemoryAccount, MemoryKind};
 use crate::replication::clients::{ClientState, ClientTable};
+use crate::sync::{AtomicU64, Ordering};
 
 /// Records looked at, for dropping, with each write.
 const SWEEP_RECORDS: usize = 4;

@@ -125,6 +125,7 @@ mod tests {
     use crate::memory::{MemoryAccount, MemoryKind};
 
     #[test]
+    #[cfg_attr(miri, ignore = "it is about sizes that would take hours")]
     fn items_stay_where_they_are() {
         let account = MemoryAccount::new(u64::MAX);
         let mut charge = Charge::empty(account.clone(), MemoryKind::Arena);

@@ -241,9 +241,9 @@ mod tests {
 
     #[test]
     fn every_shape_reads_back() {
-        let text: Vec<u8> = (0..=255).cycle().take(70_000).collect();
-        for key_bytes in [1, 2, 16, 127, 128, 255, 256, 65_535] {
-            for value_bytes in [0, 1, 7, 32, 255, 256, 32 << 10] {
+        let text: Vec<u8> = (0..=255).cycle().take(if cfg!(miri) { 300 } else { 70_000 }).collect();
+        for key_bytes in [1, 2, 16, 127, 128, 255, 256, if cfg!(miri) { 257 } else { 65_535 }] {
+            for value_bytes in [0, 1, 7, 32, 255, 256, if cfg!(miri) { 257 } else { 32 << 10 }] {
                 for large in [false, true] {
                     let entry = Entry {
                         version: Version(0xFEDC_BA98_7654_3210),

@@ -169,6 +169,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it is about sizes that would take hours")]
     fn writes_are_numbered_and_partitions_tile_a_scan() {
         let memory = MemoryAccount::new(u64::MAX);
         let ring = Ring::new(16).unwrap();

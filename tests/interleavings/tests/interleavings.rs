@@ -1,0 +1,98 @@
+//! Each coordination between threads as it is, and then with something broken on purpose, which has to be found.
+
+use dht_interleavings::{Fault, accounts, callers, clients, sleepers, waiters, with_fault};
+
+macro_rules! holds {
+    ($($module:ident::$scenario:ident),* $(,)?) => { $(
+        #[test]
+        fn $scenario() {
+            $module::$scenario();
+        }
+    )* };
+}
+
+holds! {
+    callers::each_caller_gets_its_own_answer,
+    callers::a_caller_whose_time_is_up_hands_its_duties_on,
+    callers::frames_that_are_cut_stay_whole,
+    callers::a_connection_that_ends_tells_everybody,
+    callers::a_connection_that_is_killed_brings_everybody_back,
+    callers::pipelines_and_calls_share_the_duties,
+    callers::a_look_at_an_idle_connection_leaves_nobody_parked,
+    callers::a_slot_that_is_given_back_reaches_a_waiter,
+    waiters::a_number_is_given_as_soon_as_the_floor_rises,
+    waiters::one_caller_at_a_time_fetches_the_map,
+    waiters::one_caller_connects_for_all,
+    sleepers::nothing_handed_over_waits_for_another_event,
+    accounts::the_account_never_passes_its_limit,
+    accounts::the_budget_of_outcomes_holds,
+    clients::a_client_has_one_state_and_nothing_forgotten_is_lost,
+    clients::floors_only_rise,
+    clients::a_write_is_applied_once_whatever_its_copies_do,
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_lost_wake_between_callers_is_found() {
+    with_fault(Fault::LostUnpark, callers::each_caller_gets_its_own_answer);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_lost_wake_in_a_pipeline_is_found() {
+    with_fault(Fault::LostUnpark, callers::pipelines_and_calls_share_the_duties);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_lost_wake_at_the_end_of_a_connection_is_found() {
+    with_fault(Fault::LostUnpark, callers::a_connection_that_ends_tells_everybody);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_slot_given_back_unheard_is_found() {
+    with_fault(Fault::LostNotify, callers::a_slot_that_is_given_back_reaches_a_waiter);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_floor_that_rises_unheard_is_found() {
+    with_fault(Fault::LostNotify, waiters::a_number_is_given_as_soon_as_the_floor_rises);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_map_that_comes_unheard_is_found() {
+    with_fault(Fault::LostNotify, waiters::one_caller_at_a_time_fetches_the_map);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_connection_that_is_there_unheard_is_found() {
+    with_fault(Fault::LostNotify, waiters::one_caller_connects_for_all);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_wake_forgotten_because_nobody_slept_is_found() {
+    with_fault(Fault::ForgottenWake, sleepers::nothing_handed_over_waits_for_another_event);
+}
+
+#[test]
+#[should_panic(expected = "the account is off")]
+fn a_check_apart_from_its_charge_is_found() {
+    with_fault(Fault::TornUpdate, accounts::the_account_never_passes_its_limit);
+}
+
+#[test]
+#[should_panic(expected = "the floor fell")]
+fn a_floor_that_falls_is_found() {
+    with_fault(Fault::TornUpdate, clients::floors_only_rise);
+}
+
+#[test]
+#[should_panic(expected = "applied more than once")]
+fn a_lock_let_go_too_early_is_found() {
+    clients::a_write_is_applied_twice_where_the_lock_is_let_go();
+}
