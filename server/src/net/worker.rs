@@ -329,8 +329,10 @@ mod tests {
     use dht_protocol::placement::planner::single_node_map;
     use dht_protocol::placement::ring::Ring;
 
+    use super::super::seats::Seats;
     use super::*;
     use crate::dispatch::Identity;
+    use crate::gate::Gate;
     use crate::limits::READ_TURN_BYTES_MAX;
     use crate::memory::MemoryAccount;
 
@@ -357,7 +359,12 @@ mod tests {
             connections: ConnectionTable::new(),
             again: Vec::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES],
-            shutdown_timeout: Duration::ZERO,
+            sweep: Sweep::default(),
+            now: Instant::now(),
+            overdue_lines: Throttle::new(1),
+            slow_lines: Throttle::new(1),
+            refused_lines: Throttle::new(1),
+            passer: Gate::new().passer(),
         }
     }
 
@@ -383,7 +390,8 @@ mod tests {
             while client.write_all(&frame).is_ok() {}
         });
         let mut worker = a_loop();
-        worker.take_over(TcpStream::from_std(stream), peer, Door::Binary);
+        let seat = Seats::default().take(1).unwrap();
+        worker.take_over(Newcomer { stream: TcpStream::from_std(stream), peer, door: Door::Binary, seat });
         let [token] = worker.connections.tokens()[..] else { panic!("one connection") };
         let deadline = Instant::now() + Duration::from_secs(20);
         while worker.again.is_empty() {
