@@ -124,6 +124,7 @@ impl<'a> Asker<'a> {
         let bounds = AnswerBounds {
             output_bytes_max: usize::MAX,
             turn_ends: Instant::now() + Duration::from_secs(60),
+            slow_ns: None,
         };
         let frames = [Frame { header, body }];
         self.node.dispatcher.answer(&mut self.session, &frames, &mut output, bounds, &self.metrics);

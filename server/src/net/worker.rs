@@ -331,8 +331,10 @@ mod tests {
 
     use super::*;
     use crate::dispatch::Identity;
+    use crate::gate::Gate;
     use crate::limits::READ_TURN_BYTES_MAX;
     use crate::memory::MemoryAccount;
+    use crate::net::seats::Seats;
 
     fn a_loop() -> Loop {
         let map = single_node_map("a:1", Ring::new(16).unwrap(), HashKey::GUESSABLE).unwrap();
@@ -357,7 +359,12 @@ mod tests {
             connections: ConnectionTable::new(),
             again: Vec::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES],
-            shutdown_timeout: Duration::ZERO,
+            sweep: Sweep::default(),
+            now: Instant::now(),
+            overdue_lines: Throttle::new(OVERDUE_LINES_PER_WINDOW_MAX),
+            slow_lines: Throttle::new(SLOW_LINES_PER_WINDOW_MAX),
+            refused_lines: Throttle::new(REFUSED_LINES_PER_WINDOW_MAX),
+            passer: Gate::new().passer(),
         }
     }
 
@@ -383,7 +390,8 @@ mod tests {
             while client.write_all(&frame).is_ok() {}
         });
         let mut worker = a_loop();
-        worker.take_over(TcpStream::from_std(stream), peer, Door::Binary);
+        let seat = Seats::default().take(1).unwrap();
+        worker.take_over(Newcomer { stream: TcpStream::from_std(stream), peer, door: Door::Binary, seat });
         let [token] = worker.connections.tokens()[..] else { panic!("one connection") };
         let deadline = Instant::now() + Duration::from_secs(20);
         while worker.again.is_empty() {
