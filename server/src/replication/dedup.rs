@@ -230,8 +230,9 @@ impl DedupBudget {
 
     fn release(&self, records: usize) {
         let bytes = records as u64 * Self::RECORD_BYTES;
-        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        // In this order, so that the account never shows more than the budget, not even for a moment.
         self.memory.release(MemoryKind::Dedup, bytes);
+        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 

@@ -96,3 +96,9 @@ fn a_floor_that_falls_is_found() {
 fn a_lock_let_go_too_early_is_found() {
     clients::a_write_is_applied_twice_where_the_lock_is_let_go();
 }
+
+#[test]
+#[should_panic(expected = "the budget is off")]
+fn a_charge_apart_from_the_budget_is_found() {
+    with_fault(Fault::TornUpdate, accounts::the_budget_of_outcomes_holds);
+}
