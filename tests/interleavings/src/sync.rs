@@ -38,6 +38,15 @@ thread_local! {
     static FAULT: Cell<Option<Fault>> = const { Cell::new(None) };
 }
 
+shuttle::thread_local! {
+    static WAITS_COUNT: Cell<usize> = Cell::new(0);
+}
+
+/// How often this thread of the scenario has waited at a [`Condvar`].
+pub(crate) fn waits_count() -> usize {
+    WAITS_COUNT.with(Cell::get)
+}
+
 /// Runs `scenario` with a broken primitive. It is expected to panic.
 pub fn with_fault(fault: Fault, scenario: impl FnOnce()) {
     FAULT.set(Some(fault));
@@ -151,6 +160,7 @@ impl Condvar {
     }
 
     pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        WAITS_COUNT.with(|count| count.set(count.get() + 1));
         self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
 }

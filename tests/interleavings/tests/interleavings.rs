@@ -22,6 +22,7 @@ holds! {
     callers::a_slot_that_is_given_back_reaches_a_waiter,
     waiters::a_number_is_given_as_soon_as_the_floor_rises,
     waiters::one_caller_at_a_time_fetches_the_map,
+    waiters::nobody_waits_for_more_than_two_fetches,
     waiters::one_caller_connects_for_all,
     sleepers::nothing_handed_over_waits_for_another_event,
     accounts::the_account_never_passes_its_limit,
