@@ -17,8 +17,9 @@
 //! 3. Who sleeps elsewhere than in [`Passer::rest`], in a poll say, is woken after `is_open` was written, and passes
 //!    after its sleep and before it does anything. So a shut gate is noticed by sleepers, too.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+
+use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
 
 /// The gate.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Each coordination between threads as it is, and then with something broken on purpose, which has to be found.
 
-use dht_interleavings::{Fault, accounts, callers, clients, sleepers, waiters, with_fault};
+use dht_interleavings::{Fault, accounts, callers, clients, gates, seating, sleepers, waiters, with_fault};
 
 macro_rules! holds {
     ($($module:ident::$scenario:ident),* $(,)?) => { $(
@@ -30,6 +30,12 @@ holds! {
     clients::a_client_has_one_state_and_nothing_forgotten_is_lost,
     clients::floors_only_rise,
     clients::a_write_is_applied_once_whatever_its_copies_do,
+    gates::a_shut_gate_is_passed_by_nobody_and_an_open_one_by_all,
+    gates::a_closed_gate_ends_everybody,
+    gates::nobody_waits_at_a_gate_that_is_no_longer_shut,
+    gates::who_ends_is_not_waited_for_and_who_begins_stands,
+    gates::two_may_shut_and_open_it,
+    seating::no_more_connections_than_seats,
 }
 
 #[test]
@@ -102,4 +108,58 @@ fn a_lock_let_go_too_early_is_found() {
 #[should_panic(expected = "the budget is off")]
 fn a_charge_apart_from_the_budget_is_found() {
     with_fault(Fault::TornUpdate, accounts::the_budget_of_outcomes_holds);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_word_to_stop_that_is_seen_too_late_is_found() {
+    with_fault(Fault::StaleFlag, sleepers::nothing_handed_over_waits_for_another_event);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_gate_that_opens_unheard_is_found() {
+    with_fault(Fault::LostNotify, gates::a_shut_gate_is_passed_by_nobody_and_an_open_one_by_all);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_gate_that_closes_unheard_is_found() {
+    with_fault(Fault::LostNotify, gates::nobody_waits_at_a_gate_that_is_no_longer_shut);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_thread_that_ends_unheard_is_found() {
+    with_fault(Fault::LostNotify, gates::who_ends_is_not_waited_for_and_who_begins_stands);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_gate_seen_open_after_the_wake_is_found() {
+    with_fault(Fault::StaleFlag, gates::a_shut_gate_is_passed_by_nobody_and_an_open_one_by_all);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_wake_forgotten_on_the_way_to_sleep_past_a_gate_is_found() {
+    with_fault(Fault::ForgottenWake, gates::a_shut_gate_is_passed_by_nobody_and_an_open_one_by_all);
+}
+
+#[test]
+#[should_panic(expected = "a turn at a shut gate")]
+fn a_turn_at_a_shut_gate_is_found() {
+    gates::a_thread_that_works_while_it_rests_passes_a_shut_gate();
+}
+
+#[test]
+#[should_panic(expected = "the seats are off")]
+fn a_seat_counted_in_two_steps_is_found() {
+    with_fault(Fault::TornUpdate, seating::no_more_connections_than_seats);
+}
+
+#[test]
+#[should_panic(expected = "the seats are off: more")]
+fn seats_taken_by_two_are_found() {
+    seating::two_who_take_seats_take_too_many();
 }
