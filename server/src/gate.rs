@@ -202,6 +202,7 @@ mod tests {
             thread::yield_now();
             assert_eq!(count(), stopped_at);
             gate.open();
+            assert!(gate.is_open.load(Ordering::Acquire), "an open gate is passed without the lock");
         }
         gate.close();
         turners.into_iter().for_each(|(_, thread)| thread.join().unwrap());
