@@ -61,11 +61,13 @@ fn three_partitions(times: u64) {
     let bytes_max = times * first;
     let budget = Arc::new(DedupBudget::new(bytes_max, Arc::clone(&account)));
     let clients = Arc::new(ClientTable::default());
-    let threads = [(1, 8..12), (2, 8..12), (3, 0..4)].map(|(id, writes)| {
-        let (budget, clients) = (Arc::clone(&budget), Arc::clone(&clients));
-        let (account, client) = (Arc::clone(&account), clients.greet(ClientId(id)));
-        let mut dedup = Dedup::default();
+    let partitions = [(1, 8..12), (2, 8..12), (3, 0..4)].map(|(id, writes)| {
+        let (mut dedup, client) = (Dedup::default(), clients.greet(ClientId(id)));
         (0..writes.start).for_each(|before| write(&mut dedup, &client, before + 1, &budget, &clients));
+        (dedup, client, writes)
+    });
+    let threads = partitions.map(|(mut dedup, client, writes)| {
+        let (budget, clients, account) = (Arc::clone(&budget), Arc::clone(&clients), Arc::clone(&account));
         thread::spawn(move || {
             for before in writes {
                 write(&mut dedup, &client, before + 1, &budget, &clients);
