@@ -37,7 +37,7 @@ pub fn a_client_has_one_state_and_nothing_forgotten_is_lost() {
         });
         let [one, two] = holders.map(join);
         assert!(Arc::ptr_eq(&one, &two), "two states of one client at a time");
-        forgetful.map(join);
+        forgetful.into_iter().for_each(join);
         drop((one, two));
         assert_eq!(table.greet(ID).forgotten(), 9);
     });

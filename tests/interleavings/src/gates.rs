@@ -213,9 +213,9 @@ pub fn nobody_waits_at_a_gate_that_is_no_longer_shut() {
             let waits = thread::spawn(move || shuts.shut(|| is_shut.wake()));
             heard.sleep();
             if closes {
-                gate.close()
+                gate.close();
             } else {
-                gate.open()
+                gate.open();
             }
             join(waits);
             assert_eq!(busy.pass(), !closes);
