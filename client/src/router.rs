@@ -55,7 +55,8 @@ impl Router {
     ) -> bool {
         let mut fetches = lock(&self.fetches);
         let begun_before = fetches.begun_count;
-        while fetches.under_way {
+        // Later ones than the first that speaks for this caller are not its to wait for.
+        while fetches.under_way && fetches.begun_count <= begun_before + 1 {
             match wait_until(&self.fetched, fetches, deadline) {
                 Ok(guard) => fetches = guard,
                 Err(_) => return self.is_newer_than(seen),

@@ -17,8 +17,9 @@
 //! 3. Who sleeps elsewhere than in [`Passer::rest`], in a poll say, is woken after `is_open` was written, and passes
 //!    after its sleep and before it does anything. So a shut gate is noticed by sleepers, too.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+
+use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
 
 /// The gate.
 #[derive(Debug)]
@@ -201,6 +202,7 @@ mod tests {
             thread::yield_now();
             assert_eq!(count(), stopped_at);
             gate.open();
+            assert!(gate.is_open.load(Ordering::Acquire), "an open gate is passed without the lock");
         }
         gate.close();
         turners.into_iter().for_each(|(_, thread)| thread.join().unwrap());

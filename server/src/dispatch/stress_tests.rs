@@ -38,6 +38,7 @@ const STEADY_ONE_IN: u64 = 8;
 /// Operations of each writer, and how many of a hundred that change something are puts, phase by phase.
 const OPERATIONS: u64 = 48_000;
 const PUT_PERCENT: [u64; 6] = [100, 70, 30, 90, 50, 2];
+const ADDS_IN_A_ROW: u64 = 20;
 const PARTITION: PartitionId = PartitionId(0);
 
 struct Random(u64);
@@ -266,7 +267,8 @@ impl Writer<'_> {
             let is_steady = (at as u64).is_multiple_of(STEADY_ONE_IN);
             match self.random.below(100) {
                 0..15 => {}
-                15..20 => self.add(),
+                // Many in a row, so that those of several writers meet.
+                15..20 => (0..ADDS_IN_A_ROW).for_each(|_| self.add()),
                 20..25 => self.append(at),
                 _ if self.random.below(100) < PUT_PERCENT[phase % PUT_PERCENT.len()] => self.put(at),
                 _ if is_steady => self.put(at),

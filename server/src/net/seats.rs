@@ -2,7 +2,8 @@
 //! so that no way in or out can lose count.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::sync::{AtomicUsize, Ordering};
 
 /// Seats taken, at all doors together.
 #[derive(Clone, Debug, Default)]

@@ -335,6 +335,7 @@ mod tests {
     use crate::gate::Gate;
     use crate::limits::READ_TURN_BYTES_MAX;
     use crate::memory::MemoryAccount;
+    use crate::net::seats::Seats;
 
     fn a_loop() -> Loop {
         let map = single_node_map("a:1", Ring::new(16).unwrap(), HashKey::GUESSABLE).unwrap();
@@ -361,9 +362,9 @@ mod tests {
             read_buffer: vec![0; READ_BUFFER_BYTES],
             sweep: Sweep::default(),
             now: Instant::now(),
-            overdue_lines: Throttle::new(1),
-            slow_lines: Throttle::new(1),
-            refused_lines: Throttle::new(1),
+            overdue_lines: Throttle::new(OVERDUE_LINES_PER_WINDOW_MAX),
+            slow_lines: Throttle::new(SLOW_LINES_PER_WINDOW_MAX),
+            refused_lines: Throttle::new(REFUSED_LINES_PER_WINDOW_MAX),
             passer: Gate::new().passer(),
         }
     }

@@ -25,26 +25,27 @@ pub fn a_client_has_one_state_and_nothing_forgotten_is_lost() {
             let table = Arc::clone(&table);
             thread::spawn(move || table.greet(ID))
         });
-        let forgetful = {
+        let forgetful = [7, 9].map(|seq| {
             let table = Arc::clone(&table);
             thread::spawn(move || {
                 let state = table.greet(ID);
-                state.forget(7);
+                state.forget(seq);
                 table.remember_forgotten(&state);
                 drop(state);
-                assert!(table.greet(ID).forgotten() >= 7, "forgot that it had forgotten");
+                assert!(table.greet(ID).forgotten() >= seq, "forgot that it had forgotten");
             })
-        };
+        });
         let [one, two] = holders.map(join);
         assert!(Arc::ptr_eq(&one, &two), "two states of one client at a time");
-        join(forgetful);
+        forgetful.into_iter().for_each(join);
         drop((one, two));
-        assert!(table.greet(ID).forgotten() >= 7);
+        assert_eq!(table.greet(ID).forgotten(), 9);
     });
 }
 
-/// Floors that come in over several connections: the highest stands, and nobody sees one fall.
-pub fn floors_only_rise() {
+/// Floors that come in over several connections, and writes that several partitions forget: the highest stands, and
+/// nobody sees one fall.
+pub fn floors_and_what_is_forgotten_only_rise() {
     explore(42, 2_000, || {
         let client = ClientTable::default().greet(ID);
         let threads = [[1, 5, 9], [2, 6, 8]].map(|floors| {
@@ -56,13 +57,15 @@ pub fn floors_only_rise() {
                     let now = client.floor();
                     assert!(now >= floor && now >= seen, "the floor fell to {now}");
                     seen = now;
+                    client.forget(floor);
+                    assert!(client.forgotten() >= floor, "what was forgotten fell");
                 }
             })
         });
         for thread in threads {
             join(thread);
         }
-        assert_eq!(client.floor(), 9);
+        assert_eq!((client.floor(), client.forgotten()), (9, 9), "one of them fell");
     });
 }
 

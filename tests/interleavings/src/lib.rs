@@ -22,6 +22,9 @@
 #[path = "../../../client/src/connection/mod.rs"]
 mod connection;
 #[allow(dead_code, unreachable_pub)]
+#[path = "../../../server/src/gate.rs"]
+mod gate;
+#[allow(dead_code, unreachable_pub)]
 #[path = "../../../server/src/net/handover.rs"]
 mod handover;
 #[allow(dead_code, unreachable_pub)]
@@ -37,6 +40,9 @@ mod replication;
 #[path = "../../../client/src/router.rs"]
 mod router;
 #[allow(dead_code, unreachable_pub)]
+#[path = "../../../server/src/net/seats.rs"]
+mod seats;
+#[allow(dead_code, unreachable_pub)]
 #[path = "../../../client/src/write_tokens.rs"]
 mod write_tokens;
 
@@ -48,6 +54,8 @@ mod wire;
 pub mod accounts;
 pub mod callers;
 pub mod clients;
+pub mod gates;
+pub mod seating;
 pub mod sleepers;
 pub mod waiters;
 

@@ -12,7 +12,7 @@ use crate::sync::{Fault, is_broken, lock};
 
 /// Rings once for all that rang it since it was heard last.
 #[derive(Clone, Debug, Default)]
-struct Bell(Arc<(Mutex<Rung>, Condvar)>);
+pub(crate) struct Bell(Arc<(Mutex<Rung>, Condvar)>);
 
 #[derive(Debug, Default)]
 struct Rung {
@@ -29,7 +29,7 @@ impl Wake for Bell {
 }
 
 impl Bell {
-    fn sleep(&self) {
+    pub(crate) fn sleep(&self) {
         let mut state = lock(&self.0.0);
         state.asleep = true;
         while !state.rung {

@@ -7,13 +7,13 @@
 
 use std::cell::Cell;
 use std::ops::{Add, Sub};
-use std::sync::PoisonError;
+use std::sync::{LockResult, PoisonError};
 use std::time::Duration;
 
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
 
-pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+pub(crate) use shuttle::sync::atomic::{AtomicU32, Ordering};
 pub(crate) use shuttle::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 /// No scenario lasts so long.
@@ -26,8 +26,10 @@ pub enum Fault {
     LostUnpark,
     /// One `notify_one` or `notify_all` in four does nothing.
     LostNotify,
-    /// `fetch_update` and `fetch_max` are a load and a store.
+    /// `fetch_update` and `fetch_max`, and what counts in an `AtomicUsize`, are a load and a store.
     TornUpdate,
+    /// One load in four of an `AtomicBool` sees what it was before it was stored to last.
+    StaleFlag,
     /// A wake of a sleeper that is not asleep yet is forgotten.
     ForgottenWake,
 }
@@ -36,6 +38,15 @@ thread_local! {
     // All threads of a scenario are one of the system's.
     static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static FAULT: Cell<Option<Fault>> = const { Cell::new(None) };
+}
+
+shuttle::thread_local! {
+    static WAITS_COUNT: Cell<usize> = Cell::new(0);
+}
+
+/// How often this thread of the scenario has waited at a [`Condvar`].
+pub(crate) fn waits_count() -> usize {
+    WAITS_COUNT.with(Cell::get)
 }
 
 /// Runs `scenario` with a broken primitive. It is expected to panic.
@@ -150,8 +161,9 @@ impl Condvar {
         }
     }
 
-    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
+        WAITS_COUNT.with(|count| count.set(count.get() + 1));
+        self.0.wait(guard)
     }
 }
 
@@ -170,7 +182,7 @@ pub(crate) fn wait_until<'a, T>(
         return Err(guard);
     }
     if left >= FOREVER / 2 || !times_out(left) {
-        return Ok(condvar.wait(guard));
+        return Ok(condvar.wait(guard).unwrap_or_else(PoisonError::into_inner));
     }
     pass(left);
     Err(guard)
@@ -223,6 +235,61 @@ impl AtomicU64 {
         }
         let old = self.0.load(Ordering::SeqCst);
         self.0.store(change(old)?, Ordering::SeqCst);
+        Some(old)
+    }
+}
+
+/// A flag.
+#[derive(Debug)]
+pub(crate) struct AtomicBool {
+    now: shuttle::sync::atomic::AtomicBool,
+    /// What it was before the last store, for [`Fault::StaleFlag`].
+    before: std::sync::atomic::AtomicBool,
+}
+
+impl AtomicBool {
+    pub(crate) fn new(value: bool) -> AtomicBool {
+        AtomicBool { now: value.into(), before: value.into() }
+    }
+
+    pub(crate) fn load(&self, order: Ordering) -> bool {
+        let now = self.now.load(order);
+        if is_lost(Fault::StaleFlag) { self.before.load(Ordering::SeqCst) } else { now }
+    }
+
+    pub(crate) fn store(&self, value: bool, order: Ordering) {
+        self.before.store(self.now.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.now.store(value, order);
+    }
+}
+
+/// A count.
+#[derive(Debug, Default)]
+pub(crate) struct AtomicUsize(shuttle::sync::atomic::AtomicUsize);
+
+impl AtomicUsize {
+    pub(crate) fn new(value: usize) -> AtomicUsize {
+        AtomicUsize(shuttle::sync::atomic::AtomicUsize::new(value))
+    }
+
+    pub(crate) fn load(&self, order: Ordering) -> usize {
+        self.0.load(order)
+    }
+
+    pub(crate) fn fetch_add(&self, more: usize, order: Ordering) -> usize {
+        self.torn(|old| old.wrapping_add(more)).unwrap_or_else(|| self.0.fetch_add(more, order))
+    }
+
+    pub(crate) fn fetch_sub(&self, less: usize, order: Ordering) -> usize {
+        self.torn(|old| old.wrapping_sub(less)).unwrap_or_else(|| self.0.fetch_sub(less, order))
+    }
+
+    fn torn(&self, change: impl FnOnce(usize) -> usize) -> Option<usize> {
+        if !is_broken(Fault::TornUpdate) {
+            return None;
+        }
+        let old = self.0.load(Ordering::SeqCst);
+        self.0.store(change(old), Ordering::SeqCst);
         Some(old)
     }
 }

@@ -19,7 +19,7 @@ use crate::connection::OpenError;
 use crate::explore::{explore, join};
 use crate::pool::Pools;
 use crate::router::Router;
-use crate::sync::{FOREVER, Instant};
+use crate::sync::{FOREVER, Instant, waits_count};
 use crate::write_tokens::WriteTokens;
 
 /// Writers under a span of two, one of whom may run out of time: every number is given once, none is further than the
@@ -84,6 +84,34 @@ pub fn one_caller_at_a_time_fetches_the_map() {
             assert_eq!(fetches.load(Ordering::SeqCst), failures + 1);
         });
     }
+}
+
+/// Callers who come while a fetch is under way, and all fetches bring nothing: the first one that began after a caller
+/// came speaks for it, so that nobody waits for a third.
+pub fn nobody_waits_for_more_than_two_fetches() {
+    const CALLERS: usize = 4;
+    static FEWEST: AtomicUsize = AtomicUsize::new(CALLERS);
+    explore(14, 1_000, || {
+        let router = Arc::new(Router::new(map(1)));
+        let fetches = Arc::new(AtomicUsize::new(0));
+        let callers = [(); CALLERS].map(|()| {
+            let (router, fetches) = (Arc::clone(&router), Arc::clone(&fetches));
+            thread::spawn(move || {
+                let newer = router.refresh(Epoch(1), Instant::now() + FOREVER, || {
+                    thread::yield_now();
+                    fetches.fetch_add(1, Ordering::SeqCst);
+                    None
+                });
+                assert!(!newer);
+                assert!(waits_count() <= 2, "waited for {} fetches", waits_count());
+            })
+        });
+        for caller in callers {
+            join(caller);
+        }
+        FEWEST.fetch_min(fetches.load(Ordering::SeqCst), Ordering::SeqCst);
+    });
+    assert_eq!(FEWEST.load(Ordering::SeqCst), 2, "fetches where everybody came during the first");
 }
 
 /// A node that greets, on a thread of the system: only the pool is under the scheduler. Counts its connections.
