@@ -329,7 +329,6 @@ mod tests {
     use dht_protocol::placement::planner::single_node_map;
     use dht_protocol::placement::ring::Ring;
 
-    use super::super::seats::Seats;
     use super::*;
     use crate::dispatch::Identity;
     use crate::gate::Gate;
