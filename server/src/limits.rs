@@ -55,6 +55,8 @@ pub const DESCRIPTORS_RESERVED: u64 = 32;
 pub const DESCRIPTORS_PER_WORKER: u64 = 2;
 /// Events that one poll returns.
 pub const POLL_EVENTS_MAX: usize = 1_024;
+/// Connections that the acceptor takes at one listener before it looks at the next, and whether it is to stop.
+pub const ACCEPTS_PER_TURN_MAX: usize = 256;
 /// Pause of the acceptor when the system has no descriptor or memory for one more connection, milliseconds.
 pub const ACCEPT_RETRY_MS: u64 = 50;
 /// Refused frames of one connection that are logged; further ones are only counted.
