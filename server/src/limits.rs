@@ -55,6 +55,8 @@ pub const DESCRIPTORS_RESERVED: u64 = 32;
 pub const DESCRIPTORS_PER_WORKER: u64 = 2;
 /// Events that one poll returns.
 pub const POLL_EVENTS_MAX: usize = 1_024;
+/// Connections that the acceptor takes at one listener before it looks at the next, and whether it is to stop.
+pub const ACCEPTS_PER_TURN_MAX: usize = 256;
 /// Pause of the acceptor when the system has no descriptor or memory for one more connection, milliseconds.
 pub const ACCEPT_RETRY_MS: u64 = 50;
 /// Refused frames of one connection that are logged; further ones are only counted.
@@ -85,9 +87,9 @@ pub const SLOW_MS_MAX: u64 = 3_600_000;
 pub const LOG_WINDOW_S: u64 = 10;
 /// Lines about connections refused, and about failures to accept, in a window.
 pub const ACCEPT_LINES_PER_WINDOW_MAX: u32 = 3;
-/// Lines of one worker about connections that were silent for too long, in a window.
+/// Lines of one worker about connections that were silent for too long, or when the daemon stopped, in a window.
 pub const OVERDUE_LINES_PER_WINDOW_MAX: u32 = 10;
-/// Lines of one worker about refused frames, in a window.
+/// Lines of one worker about frames and connections that it refused, in a window.
 pub const REFUSED_LINES_PER_WINDOW_MAX: u32 = 100;
 /// Lines of one worker about slow requests, in a window.
 pub const SLOW_LINES_PER_WINDOW_MAX: u32 = 100;

@@ -1,5 +1,6 @@
 //! Reading the configuration file again: what it says now against what is in force. Nothing is applied in here.
 
+use std::fs;
 use std::path::Path;
 
 use crate::config::{ConfigError, NodeArgs, NodeSettings};
@@ -64,8 +65,9 @@ impl Reloader {
     /// cannot is told of each time until the restart. There are never to be more connections than `connections_bound`.
     ///
     /// # Errors
-    /// As at the start; everything stays as it was.
+    /// As at the start, and when the file is none that can be read twice; everything stays as it was.
     pub fn reread(&mut self, connections_bound: usize) -> Result<Vec<Change>, ConfigError> {
+        self.args.config.as_deref().map_or(Ok(()), check_readable_twice)?;
         let mut asked = NodeSettings::resolve(self.args.clone())?;
         asked.tuning.connections_max =
             asked.max_connections.map_or(connections_bound, |asked| asked.min(connections_bound));
@@ -74,6 +76,17 @@ impl Reloader {
         let old = self.in_force.clone();
         self.in_force = NodeSettings { memory_limit, max_connections, tuning, log_level, log_format, ..old };
         Ok(changes)
+    }
+}
+
+/// A pipe, as of a shell's `--config <(command)`, is empty when it is read again, which would mean every default, or it
+/// keeps its reader waiting, deaf to SIGTERM.
+fn check_readable_twice(path: &Path) -> Result<(), ConfigError> {
+    let error = |why: String| Err(ConfigError::File { path: path.to_owned(), why });
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(_) => error("only a plain file can be read again".to_owned()),
+        Err(why) => error(why.to_string()),
     }
 }
 
@@ -104,7 +117,7 @@ fn value_of<'a>(entries: &'a Entries, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use std::os::fd::AsRawFd;
     use std::time::Duration;
 
     #[test]
@@ -151,6 +164,21 @@ mod tests {
         assert_eq!(reloader.in_force().tuning.slow, Some(Duration::ZERO));
         assert_eq!(reloader.in_force().tuning.connections_max, 7, "no more than the process can have");
         fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// A pipe was read as an empty file, which put every default in force, and a pipe without a writer kept the daemon
+    /// from ever looking at another signal.
+    #[test]
+    fn a_pipe_is_not_read_again() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(writer);
+        let settings = NodeSettings::resolve(NodeArgs { slow_ms: Some(3), ..NodeArgs::default() }).unwrap();
+        let path = format!("/dev/fd/{}", reader.as_raw_fd());
+        let args = NodeArgs { config: Some(path.into()), ..NodeArgs::default() };
+        let mut reloader = Reloader::new(args, settings);
+        let error = reloader.reread(1).unwrap_err().to_string();
+        assert!(error.contains("plain file"), "{error}");
+        assert_eq!(reloader.in_force().tuning.slow, Some(Duration::from_millis(3)));
     }
 
     #[test]

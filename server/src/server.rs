@@ -248,6 +248,7 @@ mod tests {
     use dht_protocol::request::Request;
 
     use super::*;
+    use crate::limits::ACCEPTS_PER_TURN_MAX;
     use crate::net::Reservation;
     use dht_protocol::placement::planner::static_map;
 
@@ -289,6 +290,19 @@ mod tests {
         server.pause();
         server.stop();
         assert!(!pong(&old, PATIENCE));
+    }
+
+    /// The poll tells of a listener once, and the acceptor takes so many in one go.
+    #[test]
+    fn more_connections_than_one_turn_takes_are_all_taken() {
+        let (server, address) = start();
+        server.pause();
+        let peers: Vec<TcpStream> =
+            (0..ACCEPTS_PER_TURN_MAX + 44).map(|_| TcpStream::connect(address).unwrap()).collect();
+        peers.iter().for_each(ping);
+        server.resume();
+        assert!(peers.iter().all(|peer| pong(peer, PATIENCE)));
+        server.stop();
     }
 
     #[test]

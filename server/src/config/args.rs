@@ -164,7 +164,7 @@ pub struct NodeArgs {
     pub log_format: Option<LogFormat>,
     /// TOML file with settings named as the flags: listen = "127.0.0.1:7400"
     ///
-    /// Flags and environment go before it. Read again on SIGHUP.
+    /// Flags and environment go before it. Read again on SIGHUP, if it is a plain file and no pipe.
     #[arg(long, env = "DHT_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Print the settings in force as such a file, and exit

@@ -19,7 +19,7 @@ use super::waker::{WAKE, Waker};
 use super::worker::{Newcomer, WorkerHandle};
 use crate::dispatch::Dispatcher;
 use crate::gate::Passer;
-use crate::limits::{ACCEPT_LINES_PER_WINDOW_MAX, ACCEPT_RETRY_MS};
+use crate::limits::{ACCEPT_LINES_PER_WINDOW_MAX, ACCEPT_RETRY_MS, ACCEPTS_PER_TURN_MAX};
 use crate::throttle::Throttle;
 
 /// The running acceptor; [`Acceptor::stop`] ends it.
@@ -97,9 +97,8 @@ struct Turn {
 impl Turn {
     fn run(&mut self) {
         let mut events = Events::with_capacity(8);
-        let mut retry = false;
+        let mut timeout = None;
         while !self.stop.load(Ordering::Acquire) {
-            let timeout = retry.then_some(Duration::from_millis(ACCEPT_RETRY_MS));
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -110,31 +109,31 @@ impl Turn {
             }
             let is_known = |token: Token| token == WAKE || token.0 < self.listeners.len();
             debug_assert!(events.iter().all(|event| is_known(event.token())));
-            retry = false;
-            for number in 0..self.listeners.len() {
-                retry |= !self.accept_all(number);
-            }
+            let pauses = (0..self.listeners.len()).filter_map(|number| self.accept_some(number));
+            timeout = pauses.min();
         }
     }
 
-    /// Accepts at one listener until there is nothing more; `false`: the system lacks something (descriptors, memory),
-    /// and there may be more.
-    fn accept_all(&mut self, number: usize) -> bool {
-        loop {
+    /// Accepts at one listener, so many that the others, and a wish to stop, have their turn however fast peers
+    /// connect. `None`: nobody waits any more; `Some`: there may be more, to be looked for after so long.
+    fn accept_some(&mut self, number: usize) -> Option<Duration> {
+        for _ in 0..ACCEPTS_PER_TURN_MAX {
             let listener = &self.listeners[number];
             match listener.socket.accept() {
                 Ok((stream, peer)) => self.hand_over(stream, peer, listener.door),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Err(error) if is_of_one_connection(&error) => {}
+                // The system lacks something: descriptors, memory.
                 Err(error) => {
                     self.dispatcher.acceptor_metrics().accept_failures.add(1);
                     if let Some(suppressed) = self.failed_lines.admit(Instant::now()) {
                         log::warn!(error:% = error, suppressed; "cannot accept a connection, trying again");
                     }
-                    return false;
+                    return Some(Duration::from_millis(ACCEPT_RETRY_MS));
                 }
             }
         }
+        Some(Duration::ZERO)
     }
 
     fn hand_over(&mut self, stream: TcpStream, peer: SocketAddr, door: Door) {

@@ -193,9 +193,16 @@ impl Loop {
         match opened {
             None => {
                 self.metrics.connections_refused.add(1);
-                log::warn!(peer:% = peer, reason = "its worker has all it can have"; "connection refused");
+                if let Some(suppressed) = self.refused_lines.admit(Instant::now()) {
+                    let reason = "its worker has all it can have";
+                    log::warn!(peer:% = peer, reason, suppressed; "connection refused");
+                }
             }
-            Some(Err(error)) => log::warn!(peer:% = peer, reason:% = error; "connection closed"),
+            Some(Err(error)) => {
+                if let Some(suppressed) = self.refused_lines.admit(Instant::now()) {
+                    log::warn!(peer:% = peer, reason:% = error, suppressed; "connection closed");
+                }
+            }
             Some(Ok(token)) => {
                 self.metrics.connections.add(1);
                 self.metrics.connections_total.add(1);
@@ -309,8 +316,10 @@ impl Loop {
             tick = Instant::now() + TICK;
         }
         for token in self.connections.tokens() {
-            if let Some(lost) = self.connections.get_mut(token).filter(|connection| connection.has_output()) {
-                log::warn!(peer:% = lost.peer(); "answers were not taken in time");
+            if let Some(lost) = self.connections.get_mut(token).filter(|connection| connection.has_output())
+                && let Some(suppressed) = self.overdue_lines.admit(Instant::now())
+            {
+                log::warn!(peer:% = lost.peer(), suppressed; "answers were not taken in time");
             }
             self.close(token, WHY);
         }
