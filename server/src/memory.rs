@@ -40,11 +40,13 @@ pub enum MemoryKind {
     Connections,
     /// Outcomes of writes, kept for retries.
     Dedup,
+    /// Pages of the store that are resident while no table and no arena uses them, and the unused rest of those in use.
+    Idle,
 }
 
 impl MemoryKind {
     /// Number of kinds.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
     /// Every kind, in the order of their statistics.
     pub const ALL: [MemoryKind; Self::COUNT] = [
         MemoryKind::Tables,
@@ -52,6 +54,7 @@ impl MemoryKind {
         MemoryKind::LargeValues,
         MemoryKind::Connections,
         MemoryKind::Dedup,
+        MemoryKind::Idle,
     ];
 
     /// Name in statistics.
@@ -63,6 +66,7 @@ impl MemoryKind {
             MemoryKind::LargeValues => "large_values",
             MemoryKind::Connections => "connections",
             MemoryKind::Dedup => "dedup",
+            MemoryKind::Idle => "idle",
         }
     }
 }
@@ -152,6 +156,13 @@ impl MemoryAccount {
         }
         self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.used_by_kind[kind as usize].fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that were charged to `from` under `to` from now on; what is used in all does not change.
+    pub fn transfer(&self, from: MemoryKind, to: MemoryKind, bytes: u64) {
+        let before = self.used_by_kind[from as usize].fetch_sub(bytes, Ordering::Relaxed);
+        assert!(before >= bytes, "moved {bytes} B of {} where {before} B were charged", from.name());
+        self.used_by_kind[to as usize].fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Releases bytes that were charged to the same kind.

@@ -33,7 +33,7 @@ use crate::memory::MemoryAccount;
 use crate::metrics::{AcceptorMetrics, WorkerMetrics};
 use crate::replication::clients::ClientTable;
 use crate::replication::dedup::DedupBudget;
-use crate::store::Partition;
+use crate::store::{Partition, Pool};
 use crate::tuning::LiveTuning;
 
 /// Who this process is.
@@ -91,6 +91,7 @@ pub struct Dispatcher {
     clients: ClientTable,
     dedup_budget: DedupBudget,
     memory: Arc<MemoryAccount>,
+    pool: Arc<Pool>,
     workers_metrics: Vec<Arc<WorkerMetrics>>,
     acceptor_metrics: AcceptorMetrics,
     tuning: LiveTuning,
@@ -132,6 +133,7 @@ impl Dispatcher {
         workers_metrics: Vec<Arc<WorkerMetrics>>,
         stop: Sender<StopReason>,
     ) -> Dispatcher {
+        let pool = Pool::new(Arc::clone(&memory));
         let host = |partition| {
             let mine = map.partition(partition)?.primary == identity.node;
             mine.then(|| {
@@ -140,7 +142,7 @@ impl Dispatcher {
                     map.ring(),
                     map.hash_key(),
                     identity.cfg,
-                    Arc::clone(&memory),
+                    Arc::clone(&pool),
                 ))
             })
         };
@@ -155,6 +157,7 @@ impl Dispatcher {
             clients,
             dedup_budget,
             memory,
+            pool,
             workers_metrics,
             acceptor_metrics: AcceptorMetrics::default(),
             tuning: LiveTuning::default(),
@@ -355,14 +358,15 @@ impl Dispatcher {
         self.respond(frame, &Response::Refused(refusal), output)
     }
 
-    /// One round of housekeeping over all partitions: compaction, shrinking, outcomes that may go. Takes each
-    /// lock for one bounded step at a time; `go_on` is asked between two.
+    /// One round of housekeeping over all partitions: compaction, shrinking, outcomes that may go; then memory that has
+    /// become idle goes back to the system. Takes each lock for one bounded step at a time; `go_on` is asked between two.
     pub fn keep_house(&self, mut go_on: impl FnMut() -> bool) {
         for hosted in self.partitions.iter().flatten() {
             let memory_is_short =
                 self.memory.used_bytes() >= self.memory.limit_bytes() / 100 * MEMORY_SHORT_PERCENT;
             while go_on() && self.keep_house_step(hosted, memory_is_short) {}
         }
+        self.pool.trim();
     }
 
     fn keep_house_step(&self, hosted: &Hosted, memory_is_short: bool) -> bool {

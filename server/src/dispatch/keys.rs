@@ -21,7 +21,7 @@ use super::session::Session;
 use crate::limits::{APPEND_TRIES_MAX, ROOM_TRIES_MAX};
 use crate::replication::clients::ClientState;
 use crate::replication::dedup::{Admission, Outcome};
-use crate::store::{Found, LargeValue, NewValue, StoreError, StoredValue, Written, is_large};
+use crate::store::{Found, LargeValue, NewValue, Pieces, StoreError, StoredValue, Written, is_large};
 use crate::sync::MutexGuard;
 
 /// Longest decimal form of a 64-bit number: 19 digits and a sign.
@@ -110,7 +110,7 @@ impl Dispatcher {
             encode_found_head(request_id, epoch, version, value_type, value_bytes, out);
         });
         match found.value {
-            StoredValue::Inline(bytes) => output.append(|out| out.extend_from_slice(bytes)),
+            StoredValue::Inline(pieces) => output.append(|out| pieces.append_to(out)),
             StoredValue::Large(value) => {
                 let value = Arc::clone(value);
                 drop(guard);
@@ -328,7 +328,9 @@ fn counter_of(found: &Found<'_>) -> Option<i64> {
     if found.value.len() > DECIMAL_BYTES_MAX {
         return None;
     }
-    ValueRef { value_type: found.value_type, bytes: found.value.as_bytes() }.as_counter()
+    let mut bytes = [0; DECIMAL_BYTES_MAX];
+    let length = found.value.copy_to(&mut bytes);
+    ValueRef { value_type: found.value_type, bytes: &bytes[..length] }.as_counter()
 }
 
 /// Writes the canonical decimal form, without an allocation as this happens under a lock.
@@ -399,7 +401,7 @@ fn append(write: &Write<'_>, hosted: &Hosted, suffix: ValueRef<'_>) -> Result<Ou
 
 fn head_of(key: Key<'_>, current: Option<Found<'_>>, suffix: ValueRef<'_>) -> Result<Head, Refusal<'static>> {
     let (version, old) = match &current {
-        None => (Version::ABSENT, StoredValue::Inline(&[])),
+        None => (Version::ABSENT, StoredValue::Inline(Pieces::whole(&[]))),
         Some(found) if found.value_type != suffix.value_type => return Err(Refusal::of(Status::WrongType)),
         Some(found) => (found.version, found.value),
     };
@@ -408,10 +410,13 @@ fn head_of(key: Key<'_>, current: Option<Found<'_>>, suffix: ValueRef<'_>) -> Re
         return Err(Refusal::Other(Status::TooLarge, "the value would be longer than 16 MiB".into()));
     }
     Ok(match old {
-        StoredValue::Inline(bytes) if !is_large(key.as_bytes().len(), length) => {
-            Head::Short([bytes, suffix.bytes].concat())
+        StoredValue::Inline(pieces) if !is_large(key.as_bytes().len(), length) => {
+            let mut joined = Vec::with_capacity(length);
+            pieces.append_to(&mut joined);
+            joined.extend_from_slice(suffix.bytes);
+            Head::Short(joined)
         }
-        StoredValue::Inline(bytes) => Head::LongInline(version, bytes.to_vec()),
+        StoredValue::Inline(pieces) => Head::LongInline(version, pieces.to_vec()),
         StoredValue::Large(value) => Head::LongLarge(version, Arc::clone(value)),
     })
 }

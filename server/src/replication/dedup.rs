@@ -130,10 +130,10 @@ impl Dedup {
         }
     }
 
-    /// Gives unused room back to the budget.
+    /// Gives unused room back to the budget, once it is much or nothing is remembered any more.
     pub fn shrink(&mut self, budget: &DedupBudget) {
-        if self.records.capacity() - self.records.len() >= 2 * GROW_RECORDS {
-            let before = self.records.capacity();
+        let before = self.records.capacity();
+        if self.records.is_empty() || before - self.records.len() >= 2 * GROW_RECORDS {
             self.records.shrink_to(self.records.len());
             budget.release(before - self.records.capacity());
         }

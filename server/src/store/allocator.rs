@@ -1,5 +1,5 @@
 //! What the system's allocator is told, so that freed memory is the system's again: left to itself it keeps most of it
-//! for as long as the process runs. With `prefetch`, the only files of the server with unsafe code.
+//! for as long as the process runs.
 //!
 //! Measured when it was put in (profile dev), resident memory of a daemon that holds nothing any more and had 6.5 MiB at
 //! its start, without and with: after values of 16 MiB 54.6 and 6.9 MiB; after 64 connections had sent 16 MiB each under

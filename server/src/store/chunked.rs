@@ -61,7 +61,7 @@ impl<T> Chunked<T> {
             return Ok(());
         }
         if last.len() == last.capacity() {
-            let more = (last.len() / 2).max(CHUNK_ITEMS_MIN);
+            let more = (last.len() / 8).max(CHUNK_ITEMS_MIN);
             let capacity = (last.len() + more).min(CHUNK_ITEMS);
             heap::grow(last, capacity, account, limit)?;
         }

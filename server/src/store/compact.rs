@@ -1,7 +1,7 @@
-//! Compaction: emptying segments that are partly dead, a few entries at a time.
+//! Compaction: emptying chunks that are partly dead, a few entries at a time.
 //!
-//! One segment is evacuated at a time; its live entries are appended to the tail and their slots changed, and
-//! with the last of them the segment is freed. Until then every entry has one live copy, so a step may stop
+//! One chunk is evacuated at a time; its live entries are appended to the tail and their slots changed, and
+//! with the last of them the chunk is freed. Until then every entry has one live copy, so a step may stop
 //! anywhere. Three occasions:
 //!
 //! - A write or delete pays a little while more than a quarter of the arena is dead: four bytes moved for each
@@ -9,15 +9,21 @@
 //! - [`Table::maintain`] works until less than an eighth is dead.
 //! - A put that was refused memory takes what its step has left, whatever the dead part of the arena.
 //!
-//! Evacuation may charge past the memory limit, at most one segment (32 KiB) a partition, until it has freed the
-//! segment.
+//! Apart from that, maintenance moves whole blocks, chunks and leaves' pieces, to lower places of the pool where that
+//! asks for it, so that pages become idle and can be given back to the system.
+//!
+//! Evacuation may charge past the memory limit, at most one chunk (4 KiB) and one entry a partition, until it has freed the
+//! chunk.
+
+use std::borrow::Cow;
 
 use dht_protocol::placement::hash::KeyHash;
 
-use super::arena::Address;
-use super::entry;
+use super::arena::{Address, BatchBounds, EVACUATION_BATCH_ENTRIES};
+use super::entry::{Body, Entry};
+use super::heap::Limit;
 use super::limits::{
-    DEAD_BYTES_MIN, DEAD_PARTS_IDLE, DEAD_PARTS_SEGMENT, DEAD_PARTS_WRITE, STEP_BYTES_MAX, STEP_SLOTS_MAX,
+    DEAD_BYTES_MIN, DEAD_PARTS_CHUNK, DEAD_PARTS_IDLE, DEAD_PARTS_WRITE, STEP_BYTES_MAX, STEP_SLOTS_MAX,
     VICTIMS_PER_STEP_MAX, WRITE_COMPACTION_BYTES_FACTOR, WRITE_COMPACTION_BYTES_MIN,
     WRITE_COMPACTION_SLOTS_MAX,
 };
@@ -25,13 +31,13 @@ use super::table::{HashKeys, Step, Table};
 use super::usage::Maintained;
 use crate::memory::OutOfMemory;
 
-/// How much one call may do, and whether it may turn to another segment.
+/// How much one call may do, and whether it may turn to another chunk.
 struct Budget {
     /// Entries visited.
     slots: usize,
     /// Bytes after which it stops.
     bytes: usize,
-    /// Segments that it may begin with.
+    /// Chunks that it may begin with.
     victims: usize,
 }
 
@@ -40,15 +46,34 @@ impl<H: HashKeys> Table<H> {
     pub(super) fn maintain(&mut self, memory_is_short: bool) -> Maintained {
         self.step = Step::default();
         let victims = if self.wants_maintenance(memory_is_short) { VICTIMS_PER_STEP_MAX } else { 0 };
-        let done = self.compact(&Budget { slots: STEP_SLOTS_MAX, bytes: STEP_BYTES_MAX, victims });
+        let mut done = self.compact(&Budget { slots: STEP_SLOTS_MAX, bytes: STEP_BYTES_MAX, victims });
+        if self.pool.is_shrinking() && done.bytes == 0 {
+            done.bytes = self.relocate();
+        }
         self.end_step();
-        let pending = self.arena.evacuation().is_some() || self.wants_maintenance(memory_is_short);
+        if done.bytes > 0 && done.entries == 0 {
+            return done;
+        }
+        let pending = self.arena.is_evacuating() || self.wants_maintenance(memory_is_short);
         Maintained { more: pending && done.more, ..done }
     }
 
+    /// Moves blocks to where the pool wants them, some of them; says how many bytes.
+    fn relocate(&mut self) -> usize {
+        let mut moved = self.arena.relocate(STEP_BYTES_MAX / 2);
+        for leaf in self.directory.leaves_mut() {
+            if moved >= STEP_BYTES_MAX / 2 {
+                break;
+            }
+            moved += leaf.relocate(&self.pool);
+        }
+        self.step.bytes += moved;
+        moved
+    }
+
     fn wants_maintenance(&self, memory_is_short: bool) -> bool {
-        // Where more than one part in so many of all segments is dead, some segment has as much and can be evacuated.
-        let short = memory_is_short && self.arena.is_wasteful(DEAD_PARTS_SEGMENT);
+        // Where more than one part in so many of all chunks is dead, some chunk has as much and can be evacuated.
+        let short = memory_is_short && self.arena.is_wasteful(DEAD_PARTS_CHUNK);
         short || self.wants_compaction(DEAD_PARTS_IDLE)
     }
 
@@ -59,7 +84,7 @@ impl<H: HashKeys> Table<H> {
     /// What a write does for the bytes it let die, once enough are dead.
     pub(super) fn pay_for_compaction(&mut self, dead_bytes_before: u64) {
         let wants = self.wants_compaction(DEAD_PARTS_WRITE);
-        if !wants && self.arena.evacuation().is_none() {
+        if !wants && !self.arena.is_evacuating() {
             return;
         }
         let died = self.arena.dead_bytes().saturating_sub(dead_bytes_before) as usize;
@@ -84,51 +109,93 @@ impl<H: HashKeys> Table<H> {
         self.arena.charged_bytes() < charged_before
     }
 
-    /// Moves entries out of the segment under evacuation, and of further ones, as far as `budget` goes and the
+    /// Moves entries out of the chunk under evacuation, and of further ones, as far as `budget` goes and the
     /// step allows.
     fn compact(&mut self, budget: &Budget) -> Maintained {
         let (mut done, mut visited, mut victims) = (Maintained { more: true, ..Maintained::default() }, 0, 0);
         while visited < budget.slots && done.bytes < budget.bytes {
-            let Some((address, extent, dead)) = self.arena.next_to_evacuate() else {
+            if !self.arena.is_evacuating() {
                 if victims == budget.victims || !self.arena.begin_evacuation() {
                     break;
                 }
                 victims += 1;
-                continue;
-            };
-            if dead {
-                self.arena.advance_evacuation(extent);
-            } else {
-                let cost = self.arena.append_cost_bytes(extent);
-                if self.step.bytes + cost > STEP_BYTES_MAX {
-                    break;
-                }
-                if self.move_entry(address, extent).is_err() {
-                    // No segment is left to move to; more steps would not help.
-                    done.more = false;
-                    break;
-                }
-                done.entries += 1;
-                done.bytes += cost;
-                self.step.bytes += cost;
             }
-            visited += 1;
+            let left = STEP_BYTES_MAX - self.step.bytes;
+            let bounds = BatchBounds {
+                items_max: budget.slots - visited,
+                bytes_max: (budget.bytes - done.bytes).min(left),
+                first_bytes_max: left,
+            };
+            let batch = self.arena.next_to_evacuate(&bounds);
+            visited += batch.items;
+            if batch.items == 0 {
+                // The next entry is too long for what is left of the step.
+                break;
+            }
+            (done.entries, done.bytes) = (done.entries + batch.count, done.bytes + batch.bytes);
+            self.step.bytes += batch.bytes;
+            if self.move_entries(&batch.addresses[..batch.count]).is_err() {
+                // No chunk is left to move to; more steps would not help.
+                done.more = false;
+                break;
+            }
         }
         self.step.slots += visited;
         self.compaction_steps += u64::from(visited > 0);
         done
     }
 
-    /// Moves the live entry of the evacuated segment at `address`.
-    fn move_entry(&mut self, address: Address, extent_bytes: usize) -> Result<(), OutOfMemory> {
-        let hash = entry::hash_of(self.arena.bytes_at(address), |key| self.hasher.hash_of(key));
-        let at = self.directory.locate(hash).expect("a live entry has a leaf");
-        let slot = self.directory.leaf(at).find(hash, |offset| offset == address.0);
+    /// Moves live entries of the evacuated chunk to the tail. The slots that this will change are asked for first, so that
+    /// the waits for them overlap.
+    fn move_entries(&mut self, addresses: &[Address]) -> Result<(), OutOfMemory> {
+        let mut hashes = [KeyHash(0); EVACUATION_BATCH_ENTRIES];
+        for (hash, &address) in hashes.iter_mut().zip(addresses) {
+            *hash = self.arena.hash_at(address, |key| self.hasher.hash_of(key));
+            self.prefetch_slots(*hash);
+        }
+        for (&hash, &address) in hashes.iter().zip(addresses) {
+            if let Err(refused) = self.move_entry(hash, address) {
+                self.arena.go_back_to(address);
+                return Err(refused);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the live entry of `hash` at `address` to the tail.
+    fn move_entry(&mut self, hash: KeyHash, address: Address) -> Result<(), OutOfMemory> {
+        let mut at = self.directory.locate(hash).expect("a live entry has a leaf");
+        let view = self.arena.view(address);
+        let (key_bytes, body_bytes) = (view.key.len(), view.body.len());
+        let mut short = [0; SHORT_ENTRY_BYTES];
+        let copy = if key_bytes + body_bytes <= SHORT_ENTRY_BYTES {
+            view.key.copy_to(&mut short);
+            view.body.copy_to(&mut short[key_bytes..]);
+            Cow::Borrowed(&short[..key_bytes + body_bytes])
+        } else {
+            Cow::Owned([view.key.to_vec(), view.body.to_vec()].concat())
+        };
+        let (key, body) = copy.split_at(key_bytes);
+        let body = match view.large_index() {
+            None => Body::Inline(body),
+            Some(index) => Body::Large { index, value_bytes: view.head.value_bytes as u32 },
+        };
+        let entry = Entry { version: view.version, value_type: view.head.value_type, key, body };
+        let moved = self.arena.append(&entry, hash, 1, Limit::Exceed)?;
+        if !self.directory.leaf(at).width().holds(moved.0) {
+            if let Err(refused) = self.widen(at, Limit::Exceed) {
+                self.arena.kill(moved);
+                return Err(refused);
+            }
+            at = self.directory.locate(hash).expect("a live entry has a leaf");
+        }
+        let slot = self.directory.leaf(at).find(hash, &self.pool, |offset| offset == address.0);
         let slot = slot.expect("a live entry has a slot");
-        let moved = self.arena.copy_to_tail(address, extent_bytes)?;
-        self.directory.leaf_mut(at).set_offset(slot, moved.0);
-        self.arena.advance_evacuation(extent_bytes);
+        self.directory.leaf_mut(at).set_offset(slot, moved.0, &self.pool);
         self.arena.kill(address);
         Ok(())
     }
 }
+
+/// An entry of so many bytes of key and value is moved by way of the stack.
+const SHORT_ENTRY_BYTES: usize = 512;

@@ -5,14 +5,15 @@
 //!   rest │ ● ● ● │  each a block of 1 to 256 leaves    a partition of more than 100,000 entries or so
 //! ```
 //!
-//! Adding a leaf moves at most one block (8 KiB) and the list of blocks: 64 KiB of it are 2,048 blocks, at least
+//! Adding a leaf moves at most one block (22 KiB) and the list of blocks: 64 KiB of it are 2,048 blocks, at least
 //! 262,144 leaves, some 60 million entries in one partition.
 //!
 //! Invariants:
 //! 1. Without any leaf the directory has allocated nothing. Otherwise its leaves tile the partition's range in
 //!    order, without gap or overlap.
 //! 2. No block is empty unless it is the head and the only one; `start` of a block is that of its first leaf.
-//! 3. The charge is the price of all leaves' slots, of the blocks and of their list.
+//! 3. The charge is the price of the blocks and of their list; leaves' pieces are charged by the pool, and counted
+//!    here.
 
 use std::sync::Arc;
 
@@ -20,9 +21,10 @@ use dht_protocol::cursor::Cursor;
 use dht_protocol::placement::hash::KeyHash;
 
 use super::heap::{self, Limit};
-use super::leaf::{Leaf, SLOT_BYTES};
+use super::leaf::Leaf;
 use super::limits::BLOCK_LEAVES_MAX;
-use crate::memory::{Charge, MemoryAccount, MemoryKind, OutOfMemory, allocated_bytes};
+use super::pool::{Class, Pool};
+use crate::memory::{Charge, MemoryAccount, MemoryKind, OutOfMemory};
 
 /// Steps from the guess before a binary search takes over.
 const WALK_STEPS_MAX: usize = 4;
@@ -68,24 +70,27 @@ pub(super) struct Directory {
     span: Span,
     head: Block,
     rest: Vec<Block>,
+    /// Pieces of all leaves.
+    pieces_count: u64,
     charge: Charge,
-}
-
-/// What the slots of a leaf cost.
-fn slots_price(slots_count: usize) -> u64 {
-    allocated_bytes(slots_count * SLOT_BYTES)
 }
 
 impl Directory {
     /// A directory without leaves; allocates nothing.
     pub(super) fn new(span: Span, memory: Arc<MemoryAccount>) -> Directory {
         let head = Block { start: span.start, leaves: Vec::new() };
-        Directory { span, head, rest: Vec::new(), charge: Charge::empty(memory, MemoryKind::Tables) }
+        Directory {
+            span,
+            head,
+            rest: Vec::new(),
+            pieces_count: 0,
+            charge: Charge::empty(memory, MemoryKind::Tables),
+        }
     }
 
-    /// Bytes taken from the allocator.
+    /// Bytes taken from the allocator and the pool.
     pub(super) fn charged_bytes(&self) -> u64 {
-        self.charge.bytes()
+        self.charge.bytes() + self.pieces_count * Class::Piece.bytes() as u64
     }
 
     /// The leaf that covers `hash`; `None` if there are no leaves.
@@ -139,34 +144,28 @@ impl Directory {
         (self.leaf(buddy).bits() == leaf.bits()).then_some(buddy)
     }
 
-    /// Charges the slots of leaves that are about to be built.
-    ///
-    /// # Errors
-    /// [`OutOfMemory`] under [`Limit::Hold`] only; nothing was charged.
-    pub(super) fn charge_slots(&mut self, slots_counts: &[usize], limit: Limit) -> Result<(), OutOfMemory> {
-        let price = slots_counts.iter().map(|&count| slots_price(count)).sum();
-        heap::charge(&mut self.charge, price, limit)
-    }
-
-    /// Adds the first leaf, which covers everything and has no slots.
+    /// Adds the first leaf, which covers everything and has no pieces.
     ///
     /// # Errors
     /// [`OutOfMemory`]; nothing changed.
     pub(super) fn add_root(&mut self) -> Result<LeafAt, OutOfMemory> {
         debug_assert!(self.head.leaves.is_empty());
         heap::grow(&mut self.head.leaves, 1, &mut self.charge, Limit::Hold)?;
-        self.head.leaves.push(Leaf::new(self.span.start, self.span.bits, 0));
+        self.head.leaves.push(Leaf::without_pieces(self.span.start, self.span.bits));
         Ok(LeafAt { block: 0, place: 0 })
     }
 
-    /// Puts a leaf, whose slots are charged, into the place of the one at `at`, whose slots are given back.
-    pub(super) fn replace(&mut self, at: LeafAt, leaf: Leaf) {
-        let old = std::mem::replace(self.leaf_mut(at), leaf);
-        self.charge.shrink_by(slots_price(old.slots_count()));
+    /// Puts a leaf into the place of the one at `at`, whose pieces are given back.
+    pub(super) fn replace(&mut self, at: LeafAt, leaf: Leaf, pool: &Pool) {
+        self.pieces_count += leaf.pieces_count() as u64;
+        let mut old = std::mem::replace(self.leaf_mut(at), leaf);
+        self.pieces_count -= old.pieces_count() as u64;
+        old.free(pool);
     }
 
-    /// Puts a leaf, whose slots are charged, behind the one at `at`. [`Directory::reserve_one`] came just before.
+    /// Puts a leaf behind the one at `at`. [`Directory::reserve_one`] came just before.
     pub(super) fn insert_behind(&mut self, at: LeafAt, leaf: Leaf) {
+        self.pieces_count += leaf.pieces_count() as u64;
         let leaves = &mut self.block_mut(at.block as usize).leaves;
         debug_assert!(leaves.len() < leaves.capacity());
         leaves.insert(at.place as usize + 1, leaf);
@@ -211,10 +210,11 @@ impl Directory {
     }
 
     /// Removes the leaf at `at`, whose range its left neighbour has taken over. Cost: as for adding one.
-    pub(super) fn remove(&mut self, at: LeafAt) {
+    pub(super) fn remove(&mut self, at: LeafAt, pool: &Pool) {
         let block = at.block as usize;
-        let leaf = self.block_mut(block).leaves.remove(at.place as usize);
-        self.charge.shrink_by(slots_price(leaf.slots_count()));
+        let mut leaf = self.block_mut(block).leaves.remove(at.place as usize);
+        self.pieces_count -= leaf.pieces_count() as u64;
+        leaf.free(pool);
         let Some(first) = self.block(block).leaves.first() else {
             self.remove_empty_block(block);
             return;
@@ -241,9 +241,15 @@ impl Directory {
         self.trim(0);
     }
 
-    /// Takes the last leaf away.
-    pub(super) fn clear(&mut self) {
-        debug_assert!(self.rest.is_empty() && self.head.leaves.len() == 1);
+    /// All leaves in order.
+    pub(super) fn leaves_mut(&mut self) -> impl Iterator<Item = &mut Leaf> {
+        self.head.leaves.iter_mut().chain(self.rest.iter_mut().flat_map(|block| &mut block.leaves))
+    }
+
+    /// Takes all leaves away, and what they hold.
+    pub(super) fn clear(&mut self, pool: &Pool) {
+        self.leaves_mut().for_each(|leaf| leaf.free(pool));
+        self.pieces_count = 0;
         self.charge.shrink_to(0);
         self.head.leaves = Vec::new();
         self.rest = Vec::new();
@@ -295,7 +301,7 @@ impl Directory {
     /// Checks the invariants and calls `on_leaf` for each leaf in order. For tests.
     pub(super) fn check_invariants(&self, mut on_leaf: impl FnMut(&Leaf)) {
         let blocks = || std::iter::once(&self.head).chain(&self.rest);
-        let mut price = heap::price_of(&self.rest);
+        let (mut price, mut pieces_count) = (heap::price_of(&self.rest), 0);
         let mut next = u128::from(self.span.start);
         for block in blocks() {
             price += heap::price_of(&block.leaves);
@@ -303,7 +309,7 @@ impl Directory {
             assert_eq!(u128::from(block.start), next);
             assert!(block.leaves.len() <= BLOCK_LEAVES_MAX);
             for leaf in &block.leaves {
-                price += slots_price(leaf.slots_count());
+                pieces_count += leaf.pieces_count() as u64;
                 assert_eq!(u128::from(leaf.start()), next, "leaves overlap or leave a gap");
                 next += 1 << (u64::BITS - leaf.bits());
                 on_leaf(leaf);
@@ -314,6 +320,7 @@ impl Directory {
             assert_eq!(next, end, "leaves do not cover the partition");
         }
         assert_eq!(price, self.charge.bytes(), "the directory's charge is wrong");
+        assert_eq!(pieces_count, self.pieces_count, "the directory has lost count of its leaves' pieces");
     }
 }
 

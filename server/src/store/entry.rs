@@ -1,43 +1,64 @@
 //! How an entry lies in the arena. The only file that knows.
 //!
 //! ```text
-//!   0       1      2            10                          12 / 16
-//!   ┌───────┬──────┬────────────┬─────────────┬─────────────┬────────┬─────┬──────┬─────┐
-//!   │ flags │ type │ version: 8 │ key len     │ value len   │ hash:8 │ key │ body │ pad │
-//!   └───────┴──────┴────────────┴─────────────┴─────────────┴────────┴─────┴──────┴─────┘
-//!                                 1, or 2 wide  1, or 4 wide  HASHED         value, or 4 bytes: where the
-//!                                                                            large value is kept
+//!   live   │0 ttt kkkk│k vvvvvvv│ type? │ key len? │ value len? │ version: 1 to 10 │ hash? 8 │ key │ value
+//!   dead   │1 length, 14 bits and more …│ nothing that matters         │    or │11111111│: one byte
 //! ```
 //!
+//! Small entries, the usual ones, take two bytes for type and lengths:
+//! * `t`, three bits: the type, if below 7; at 7 a byte says it.
+//! * `k`, five bits: the key's length from 1 to 30; at 31 a byte says it, at 0 two bytes.
+//! * `v`, seven bits: the value's length up to 124; at 125 two bytes say it; at 126 the value is *large*: four bytes
+//!   say its length, and four bytes in its place where it is kept. 127 is kept for entries with further fields (expiry).
+//!
+//! The version is a difference to a base that entries of one chunk share, zigzag-coded, seven bits a byte: one byte for
+//! entries written one after the other. A key of 128 bytes or more has its hash before it.
+//!
 //! Invariants:
-//! 1. An entry's length, padding included, follows from its own bytes, dead or not: a segment can be walked.
-//! 2. `WIDE` is set if and only if a length needs it or the value is large, `HASHED` if and only if the key is
-//!    long: the same content always takes the same room.
-//! 3. Flag bits 4 to 7 are 0; they are kept for expiry.
+//! 1. The length of an entry, and of a dead run, follows from its first [`HEAD_BYTES_MAX`] bytes: a chunk can be walked.
+//! 2. A dead run lies within one chunk, so that 15 bits hold its length.
 
-use byteorder::{ByteOrder, LittleEndian};
+use byteorder::{BigEndian, ByteOrder, LittleEndian};
 use dht_protocol::ids::Version;
 use dht_protocol::placement::hash::KeyHash;
 use dht_protocol::value::ValueType;
 
-use super::limits::{STORED_HASH_KEY_BYTES_MIN, UNIT_BYTES};
+use super::limits::STORED_HASH_KEY_BYTES_MIN;
 
-/// The entry is no longer of use.
-const DEAD: u8 = 1;
-/// Lengths take 2 and 4 bytes instead of 1 and 1.
-const WIDE: u8 = 2;
-/// The body says where the large value is kept.
-const LARGE: u8 = 4;
-/// The hash stands before the key.
-const HASHED: u8 = 8;
+/// Most bytes before the key.
+pub(super) const HEAD_BYTES_MAX: usize = 2 + 1 + 2 + 4 + 10 + HASH_BYTES;
+/// Bytes of an entry in place of a large value.
+pub(super) const LARGE_BODY_BYTES: usize = 4;
 
-const VERSION_AT: usize = 2;
-const LENGTHS_AT: usize = 10;
-const NARROW_HEADER_BYTES: usize = LENGTHS_AT + 2;
-const WIDE_HEADER_BYTES: usize = LENGTHS_AT + 6;
+/// Bytes that the version of an entry takes at least which replaces another: so that the next write to the key fits in its
+/// place, although the partition's versions have gone on by thousands meanwhile. One that was only ever written once takes one.
+pub(super) const OVERWRITTEN_VERSION_BYTES: usize = 2;
+/// Most bytes to which a version is stretched, to fill a place that is a little too big.
+pub(super) const STRETCHED_VERSION_BYTES_MAX: usize = 4;
+
+/// First byte of what is dead.
+const DEAD: u8 = 0x80;
+/// A dead run of a single byte.
+const DEAD_BYTE: u8 = 0xFF;
+/// A longer one is shorter than this, so that it never begins as a single one does.
+const DEAD_RUN_BYTES_BOUND: usize = 0x7F00;
+
+/// Type: a byte says it.
+const TYPE_EXPLICIT: u16 = 7;
+/// Key length: two bytes say it.
+const KEY_BYTES_IN_TWO: u16 = 0;
+/// Key length: a byte says it.
+const KEY_BYTES_IN_ONE: u16 = 31;
+/// Longest value whose length is in the first two bytes.
+const SHORT_VALUE_BYTES_MAX: usize = 124;
+/// Value length: two bytes say it.
+const VALUE_BYTES_IN_TWO: u16 = 125;
+/// The value is large.
+const VALUE_IS_LARGE: u16 = 126;
+
 const HASH_BYTES: usize = 8;
-/// Body of an entry with a large value.
-const LARGE_BODY_BYTES: usize = 4;
+/// By how much the base of a chunk is ahead of its first version: the versions that follow come to it and pass it.
+const BASE_AHEAD: u64 = 60;
 
 /// What an entry holds for its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +74,7 @@ pub(super) enum Body<'a> {
     },
 }
 
-/// An entry, read or about to be written.
+/// An entry about to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry<'a> {
     /// The write that made it.
@@ -66,173 +87,200 @@ pub(super) struct Entry<'a> {
     pub(super) body: Body<'a>,
 }
 
-/// Bytes in the arena of an entry whose value is not large.
-pub(super) const fn inline_extent_bytes(key_bytes: usize, value_bytes: usize) -> usize {
-    extent_bytes(key_bytes, value_bytes, is_wide(key_bytes, value_bytes))
+/// What the head of an entry says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// Bytes of the head.
+    pub(super) head_bytes: usize,
+    pub(super) key_bytes: usize,
+    /// Length of the value, wherever it is.
+    pub(super) value_bytes: usize,
+    pub(super) is_large: bool,
+    pub(super) value_type: ValueType,
+    /// The version's difference to the base.
+    delta: i64,
 }
 
-const fn is_wide(key_bytes: usize, value_bytes: usize) -> bool {
-    key_bytes > u8::MAX as usize || value_bytes > u8::MAX as usize
+/// What begins at some place of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    Live(Head),
+    Dead { bytes: usize },
 }
 
-const fn is_hashed(key_bytes: usize) -> bool {
+/// The base of a chunk whose first entry has `version`.
+pub(super) fn base_for(version: Version) -> Version {
+    Version(version.0.wrapping_add(BASE_AHEAD))
+}
+
+const fn has_hash(key_bytes: usize) -> bool {
     key_bytes >= STORED_HASH_KEY_BYTES_MIN
 }
 
-const fn extent_bytes(key_bytes: usize, body_bytes: usize, wide: bool) -> usize {
-    let header = if wide { WIDE_HEADER_BYTES } else { NARROW_HEADER_BYTES };
-    let hash = if is_hashed(key_bytes) { HASH_BYTES } else { 0 };
-    (header + hash + key_bytes + body_bytes).next_multiple_of(UNIT_BYTES)
-}
-
-/// Where the parts of an entry lie, from its first bytes.
-struct Layout {
-    key_at: usize,
-    key_bytes: usize,
-    value_bytes: usize,
-    body_bytes: usize,
-    extent_bytes: usize,
-}
-
-impl Layout {
+impl Item {
+    /// Reads what begins at the start of `window`: at least [`HEAD_BYTES_MAX`] bytes, or padded to so many.
     #[inline]
-    fn read(bytes: &[u8]) -> Layout {
-        let header: &[u8; NARROW_HEADER_BYTES] = first_chunk(bytes);
-        let flags = header[0];
-        let wide = flags & WIDE != 0;
-        let (key_bytes, value_bytes) = if wide {
-            let lengths = &first_chunk::<WIDE_HEADER_BYTES>(bytes)[LENGTHS_AT..];
-            (LittleEndian::read_u16(lengths).into(), LittleEndian::read_u32(&lengths[2..]) as usize)
-        } else {
-            (header[LENGTHS_AT].into(), header[LENGTHS_AT + 1].into())
+    pub(super) fn read(window: &[u8]) -> Item {
+        if window[0] & DEAD == 0 {
+            return Item::Live(Head::read(window));
+        }
+        let bytes =
+            if window[0] == DEAD_BYTE { 1 } else { usize::from(BigEndian::read_u16(window) & 0x7FFF) };
+        Item::Dead { bytes }
+    }
+}
+
+/// Writes a dead run over the whole of `bytes`, which is not empty.
+pub(super) fn write_dead(bytes: &mut [u8]) {
+    debug_assert!(bytes.len() < DEAD_RUN_BYTES_BOUND);
+    if bytes.len() == 1 {
+        bytes[0] = DEAD_BYTE;
+    } else {
+        BigEndian::write_u16(bytes, u16::from(DEAD) << 8 | bytes.len() as u16);
+    }
+}
+
+impl Head {
+    /// Reads the head at the start of `window`: at least [`HEAD_BYTES_MAX`] bytes, or padded to so many.
+    #[inline]
+    pub(super) fn read(window: &[u8]) -> Head {
+        let window: &[u8; HEAD_BYTES_MAX] = window.first_chunk().expect("whoever calls pads the window");
+        let first = BigEndian::read_u16(window);
+        debug_assert!(first >> 15 == 0, "read as live what is dead");
+        let mut at = 2;
+        let mut next = |bytes: usize| {
+            at += bytes;
+            at - bytes
         };
-        let body_bytes = if flags & LARGE == 0 { value_bytes } else { LARGE_BODY_BYTES };
-        let header_bytes = if wide { WIDE_HEADER_BYTES } else { NARROW_HEADER_BYTES };
-        Layout {
-            key_at: header_bytes + if is_hashed(key_bytes) { HASH_BYTES } else { 0 },
+        let tag = match first >> 12 & 7 {
+            TYPE_EXPLICIT => window[next(1)],
+            tag => tag as u8,
+        };
+        let key_bytes = match first >> 7 & 0x1F {
+            KEY_BYTES_IN_ONE => usize::from(window[next(1)]),
+            KEY_BYTES_IN_TWO => usize::from(LittleEndian::read_u16(&window[next(2)..])),
+            bytes => usize::from(bytes),
+        };
+        let value_code = first & 0x7F;
+        let value_bytes = match value_code {
+            VALUE_BYTES_IN_TWO => usize::from(LittleEndian::read_u16(&window[next(2)..])),
+            VALUE_IS_LARGE => LittleEndian::read_u32(&window[next(4)..]) as usize,
+            bytes => usize::from(bytes),
+        };
+        let (zigzag, version_bytes) = read_varint(&window[at..]);
+        let hash_bytes = if has_hash(key_bytes) { HASH_BYTES } else { 0 };
+        Head {
+            head_bytes: at + version_bytes + hash_bytes,
             key_bytes,
             value_bytes,
-            body_bytes,
-            extent_bytes: extent_bytes(key_bytes, body_bytes, wide),
+            is_large: value_code == VALUE_IS_LARGE,
+            value_type: ValueType::new(tag).expect("only valid types are written"),
+            delta: (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64),
         }
     }
 
+    /// The version, given the chunk's base.
     #[inline]
-    fn key<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        &bytes[self.key_at..self.key_at + self.key_bytes]
+    pub(super) fn version(&self, base: Version) -> Version {
+        Version(base.0.wrapping_add_signed(self.delta))
     }
-}
 
-#[inline]
-fn first_chunk<const N: usize>(bytes: &[u8]) -> &[u8; N] {
-    bytes.first_chunk().expect("an entry is never cut short: its segment holds it whole")
-}
-
-/// The key of the entry at the start of `bytes`.
-#[inline]
-pub(super) fn key_of(bytes: &[u8]) -> &[u8] {
-    Layout::read(bytes).key(bytes)
-}
-
-/// The room, in bytes, that the entry at the start of `bytes` takes.
-pub(super) fn extent_of(bytes: &[u8]) -> usize {
-    Layout::read(bytes).extent_bytes
-}
-
-/// Whether the entry at the start of `bytes` is dead.
-pub(super) fn is_dead(bytes: &[u8]) -> bool {
-    bytes[0] & DEAD != 0
-}
-
-/// Marks the entry at the start of `bytes` dead.
-pub(super) fn kill(bytes: &mut [u8]) {
-    bytes[0] |= DEAD;
-}
-
-/// The hash that the entry at the start of `bytes` keeps, or what `hash` makes of its key.
-#[inline]
-pub(super) fn hash_of(bytes: &[u8], hash: impl FnOnce(&[u8]) -> KeyHash) -> KeyHash {
-    let layout = Layout::read(bytes);
-    if bytes[0] & HASHED == 0 {
-        hash(layout.key(bytes))
-    } else {
-        KeyHash(LittleEndian::read_u64(&bytes[layout.key_at - HASH_BYTES..]))
-    }
-}
-
-impl<'a> Entry<'a> {
-    /// Reads the entry at the start of `bytes`.
+    /// Bytes that stand behind the key.
     #[inline]
-    pub(super) fn read(bytes: &'a [u8]) -> Entry<'a> {
-        let layout = Layout::read(bytes);
-        let body = &bytes[layout.key_at + layout.key_bytes..][..layout.body_bytes];
-        Entry {
-            version: Version(LittleEndian::read_u64(&bytes[VERSION_AT..])),
-            value_type: ValueType::new(bytes[1]).expect("only valid types are written"),
-            key: layout.key(bytes),
-            body: if bytes[0] & LARGE == 0 {
-                Body::Inline(body)
-            } else {
-                Body::Large { index: LittleEndian::read_u32(body), value_bytes: layout.value_bytes as u32 }
-            },
-        }
+    pub(super) fn body_bytes(&self) -> usize {
+        if self.is_large { LARGE_BODY_BYTES } else { self.value_bytes }
     }
 
+    /// Bytes of the whole entry.
+    #[inline]
+    pub(super) fn extent_bytes(&self) -> usize {
+        self.head_bytes + self.key_bytes + self.body_bytes()
+    }
+
+    /// The hash that stands in the head, from the same window; `None` for a short key.
+    #[inline]
+    pub(super) fn stored_hash(&self, window: &[u8]) -> Option<KeyHash> {
+        has_hash(self.key_bytes)
+            .then(|| KeyHash(LittleEndian::read_u64(&window[self.head_bytes - HASH_BYTES..])))
+    }
+}
+
+impl Entry<'_> {
     /// Length of the value.
-    pub(super) fn value_bytes(&self) -> usize {
+    fn value_bytes(&self) -> usize {
         match self.body {
             Body::Inline(value) => value.len(),
             Body::Large { value_bytes, .. } => value_bytes as usize,
         }
     }
 
-    fn is_wide(&self) -> bool {
-        match self.body {
-            Body::Inline(value) => is_wide(self.key.len(), value.len()),
-            Body::Large { .. } => true,
-        }
-    }
-
-    /// The room, in bytes, that this entry takes.
-    pub(super) fn extent_bytes(&self) -> usize {
-        let body_bytes = match self.body {
-            Body::Inline(value) => value.len(),
-            Body::Large { .. } => LARGE_BODY_BYTES,
+    /// Writes the head, in a chunk of `base`, and says how long it is. `hash` is the key's. The version takes at least
+    /// `version_bytes_min` bytes: see [`OVERWRITTEN_VERSION_BYTES`].
+    pub(super) fn write_head(
+        &self,
+        base: Version,
+        hash: KeyHash,
+        version_bytes_min: usize,
+        head: &mut [u8; HEAD_BYTES_MAX],
+    ) -> usize {
+        let (tag, key_bytes, value_bytes) =
+            (u16::from(self.value_type.tag()), self.key.len(), self.value_bytes());
+        let mut at = 2;
+        let mut put = |bytes: &[u8]| {
+            head[at..at + bytes.len()].copy_from_slice(bytes);
+            at += bytes.len();
         };
-        extent_bytes(self.key.len(), body_bytes, self.is_wide())
-    }
-
-    /// Writes this entry over the whole of `bytes`, which is [`Entry::extent_bytes`] long. `hash` is its key's.
-    pub(super) fn write(&self, hash: KeyHash, bytes: &mut [u8]) {
-        debug_assert_eq!(bytes.len(), self.extent_bytes());
-        let (wide, hashed) = (self.is_wide(), is_hashed(self.key.len()));
-        let large = matches!(self.body, Body::Large { .. });
-        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-        bytes[0] = flag(wide, WIDE) | flag(large, LARGE) | flag(hashed, HASHED);
-        bytes[1] = self.value_type.tag();
-        LittleEndian::write_u64(&mut bytes[VERSION_AT..LENGTHS_AT], self.version.0);
-        let (key_bytes, value_bytes) = (self.key.len(), self.value_bytes());
-        let mut at = LENGTHS_AT;
-        let mut put = |part: &[u8]| {
-            bytes[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
-        };
-        if wide {
-            put(&(key_bytes as u16).to_le_bytes());
-            put(&(value_bytes as u32).to_le_bytes());
-        } else {
-            put(&[key_bytes as u8, value_bytes as u8]);
+        let type_code = tag.min(TYPE_EXPLICIT);
+        if type_code == TYPE_EXPLICIT {
+            put(&[tag as u8]);
         }
-        if hashed {
+        let key_code = match key_bytes {
+            1..31 => key_bytes as u16,
+            ..256 => KEY_BYTES_IN_ONE,
+            _ => KEY_BYTES_IN_TWO,
+        };
+        match key_code {
+            KEY_BYTES_IN_ONE => put(&[key_bytes as u8]),
+            KEY_BYTES_IN_TWO => put(&(key_bytes as u16).to_le_bytes()),
+            _ => {}
+        }
+        let value_code = match self.body {
+            Body::Large { .. } => VALUE_IS_LARGE,
+            Body::Inline(_) if value_bytes <= SHORT_VALUE_BYTES_MAX => value_bytes as u16,
+            Body::Inline(_) => VALUE_BYTES_IN_TWO,
+        };
+        match value_code {
+            VALUE_IS_LARGE => put(&(value_bytes as u32).to_le_bytes()),
+            VALUE_BYTES_IN_TWO => put(&(value_bytes as u16).to_le_bytes()),
+            _ => {}
+        }
+        let delta = self.version.0.wrapping_sub(base.0) as i64;
+        let mut rest = ((delta << 1) ^ (delta >> (u64::BITS - 1))) as u64;
+        let mut bytes_left = version_bytes_min;
+        while rest > 0x7F || bytes_left > 1 {
+            put(&[rest as u8 | 0x80]);
+            rest >>= 7;
+            bytes_left = bytes_left.saturating_sub(1);
+        }
+        put(&[rest as u8]);
+        if has_hash(key_bytes) {
             put(&hash.0.to_le_bytes());
         }
-        put(self.key);
-        match self.body {
-            Body::Inline(value) => put(value),
-            Body::Large { index, .. } => put(&index.to_le_bytes()),
-        }
-        bytes[at..].fill(0);
+        BigEndian::write_u16(head, type_code << 12 | key_code << 7 | value_code);
+        at
     }
+}
+
+/// A number of seven bits a byte, lowest first, and how many bytes it takes.
+#[inline]
+fn read_varint(bytes: &[u8]) -> (u64, usize) {
+    let mut number = u64::from(bytes[0] & 0x7F);
+    let mut count = 1;
+    while bytes[count - 1] & 0x80 != 0 {
+        number |= u64::from(bytes[count] & 0x7F) << (7 * count);
+        count += 1;
+    }
+    (number, count)
 }
 
 #[cfg(test)]
@@ -242,41 +290,63 @@ mod tests {
     #[test]
     fn every_shape_reads_back() {
         let text: Vec<u8> = (0..=255).cycle().take(if cfg!(miri) { 300 } else { 70_000 }).collect();
-        for key_bytes in [1, 2, 16, 127, 128, 255, 256, if cfg!(miri) { 257 } else { 65_535 }] {
-            for value_bytes in [0, 1, 7, 32, 255, 256, if cfg!(miri) { 257 } else { 32 << 10 }] {
-                for large in [false, true] {
-                    let entry = Entry {
-                        version: Version(0xFEDC_BA98_7654_3210),
-                        value_type: ValueType::JSON,
-                        key: &text[..key_bytes],
-                        body: if large {
-                            Body::Large { index: 0xABCD_EF01, value_bytes: 3 + value_bytes as u32 }
-                        } else {
-                            Body::Inline(&text[9..9 + value_bytes])
-                        },
-                    };
-                    let mut bytes = vec![0xEE; entry.extent_bytes()];
-                    entry.write(KeyHash(77), &mut bytes);
-                    let extent = bytes.len();
-                    bytes.extend_from_slice(&[0xEE; 9]);
-                    assert_eq!(Entry::read(&bytes), entry);
-                    assert_eq!(extent_of(&bytes), extent);
-                    assert_eq!(key_of(&bytes), entry.key);
-                    let computed = hash_of(&bytes, |_| KeyHash(1)).0;
-                    assert_eq!(computed, if key_bytes >= STORED_HASH_KEY_BYTES_MIN { 77 } else { 1 });
-                    if !large {
-                        assert_eq!(inline_extent_bytes(key_bytes, value_bytes), extent);
+        let versions = [0, 1, 60, 63, 64, 1 << 13, 1 << 40, u64::MAX].map(Version);
+        for key_bytes in [1, 2, 16, 30, 31, 127, 128, 255, 256, if cfg!(miri) { 257 } else { 65_535 }] {
+            for value_bytes in [0, 1, 7, 32, 124, 125, 255, 256, if cfg!(miri) { 257 } else { 32 << 10 }] {
+                for (large, tag) in [(false, 0), (true, 6), (true, 200), (false, 255)] {
+                    let Ok(value_type) = ValueType::new(tag) else { continue };
+                    for (version, stretch) in versions.into_iter().zip([0, 1, 2, 4].into_iter().cycle()) {
+                        let entry = Entry {
+                            version,
+                            value_type,
+                            key: &text[..key_bytes],
+                            body: if large {
+                                Body::Large { index: 9, value_bytes: 3 + value_bytes as u32 }
+                            } else {
+                                Body::Inline(&text[9..9 + value_bytes])
+                            },
+                        };
+                        let base = base_for(versions[3]);
+                        let mut window = [0xEE; HEAD_BYTES_MAX];
+                        let head_bytes = entry.write_head(base, KeyHash(77), stretch, &mut window);
+                        let Item::Live(head) = Item::read(&window) else { panic!("reads as dead") };
+                        assert_eq!(head.head_bytes, head_bytes);
+                        assert_eq!((head.key_bytes, head.value_bytes), (key_bytes, entry.value_bytes()));
+                        assert_eq!((head.is_large, head.value_type), (large, value_type));
+                        assert_eq!(head.version(base), version);
+                        let hash = (key_bytes >= STORED_HASH_KEY_BYTES_MIN).then_some(KeyHash(77));
+                        assert_eq!(head.stored_hash(&window), hash);
                     }
-                    assert!(!is_dead(&bytes));
-                    kill(&mut bytes);
-                    assert!(is_dead(&bytes) && extent_of(&bytes) == extent);
                 }
             }
         }
     }
 
     #[test]
-    fn the_usual_entry_is_small() {
-        assert_eq!(inline_extent_bytes(16, 32), 60);
+    fn dead_runs_of_every_length_read_back() {
+        for length in 1..=4_096 {
+            let mut bytes = vec![0; length.max(HEAD_BYTES_MAX)];
+            write_dead(&mut bytes[..length]);
+            assert_eq!(Item::read(&bytes), Item::Dead { bytes: length });
+        }
+    }
+
+    #[test]
+    fn the_usual_entry_has_a_head_of_three_bytes() {
+        let entry = |version| Entry {
+            version: Version(version),
+            value_type: ValueType::BYTES,
+            key: &[1; 16],
+            body: Body::Inline(&[2; 32]),
+        };
+        for ahead in 0..120 {
+            let head_bytes = entry(1_000_000 + ahead).write_head(
+                base_for(Version(1_000_000)),
+                KeyHash(0),
+                1,
+                &mut [0; HEAD_BYTES_MAX],
+            );
+            assert_eq!(head_bytes, 3);
+        }
     }
 }

@@ -78,14 +78,6 @@ impl LargeList {
         }
     }
 
-    /// Puts another value at `index` and gives the one that was there.
-    pub(super) fn replace(&mut self, index: u32, value: Arc<LargeValue>) -> Arc<LargeValue> {
-        match &mut self.places[index as usize] {
-            Place::Used(place) => std::mem::replace(place, value),
-            Place::Free(_) => unreachable!("a live entry names a used place"),
-        }
-    }
-
     /// Takes the value at `index` out.
     pub(super) fn remove(&mut self, index: u32) -> Arc<LargeValue> {
         let place = &mut self.places[index as usize];

@@ -1,90 +1,130 @@
-//! A leaf: a small open-addressing table over a range of hashes.
+//! A leaf: a small open-addressing table over a range of hashes, in pieces of two lines.
 //!
 //! ```text
-//!   hash   │ partition │ leaf's place │  rel: bits below the leaf  …  │ tag │
-//!          └────────── bits ──────────┘          │ multiply-shift
-//!                                                ▼
-//!   slots  │ tag tag tag … (n bytes) │ offset offset offset … (4 n bytes) │      one block, n a multiple of 8
-//!            └── group 0 ──┘└─ group 1 ─┘ …
+//!   hash   │ partition │ leaf's place │ home: log2(lines) bits, about │ tag: 8 bits │ …
+//!          └────────── bits ──────────┘
+//!   leaf   ─▶ piece ─▶ │ line 0 │ line 1 │
+//!          ─▶ piece ─▶ │ line 2 │ line 3 │       at most 18 pieces, wherever the pool has them
 //! ```
 //!
-//! A key's home is a group of eight slots; it lies in the first group from there on, wrapping around at the end,
-//! that had a free slot when it came. Groups are in hash order, so that a split of the leaf's range is a split of
-//! its content, and keys that come in hash order fill it from the left.
+//! A key's home is a line, by multiply-shift of the bits below the leaf's; it lies in the first line from there on,
+//! wrapping around at the end, that had room when it came. Lines are in hash order, so that a split of the leaf's
+//! range is a split of its content, and keys that come in hash order fill it from the left.
+//!
+//! The tag stands right below the bits that choose the home, so home and tag together say twelve bits or so of the
+//! hash: `resize.rs` moves most entries to a bigger leaf without reading their keys.
 //!
 //! Invariants:
 //! 1. All hashes here share their top `bits` bits with `start`, and the lower bits of `start` are 0.
-//! 2. `len` slots hold entries, `tombstones` slots are marked deleted, `len + tombstones <= capacity(n)` (but for
-//!    entries that [`Leaf::insert`] puts in past that, as long as a slot is free).
-//! 3. No group between a key's home and its place has a slot that was never used. So a probe ends at the first
-//!    group that has one, or after all groups.
-//! 4. A group that was full once never has a never-used slot again, until the leaf is rebuilt: a deletion leaves
-//!    a tombstone in a full group. (This keeps 3 when keys go.)
+//! 2. `len` slots hold entries.
+//! 3. An entry that is not in its home line is marked as displaced, and each line from its home to the one before
+//!    its own has counted it as passed. So a probe ends at the first line that nothing passed, or after all lines.
 //!
-//! The leaf knows offsets only; whoever calls compares keys and computes hashes.
+//! The leaf knows offsets only; whoever calls compares keys and computes hashes, and holds the pool.
 
-use byteorder::{ByteOrder, LittleEndian};
+use std::array;
+
 use dht_protocol::placement::hash::KeyHash;
 
-use super::limits::{GROUP_SLOTS, LOAD_TENTHS_MAX};
+use super::heap::Limit;
+use super::limits::{
+    LEAF_ENTRIES_MAX, LEAF_PIECES_HARD_MAX, LOAD_PERCENT_MAX, MERGE_ENTRIES_MAX, PROBE_LINES_MAX,
+};
+use super::line::{LINE_BYTES, Line, LineMut, Width};
+use super::pool::{Block, Class, Pool};
 use super::prefetch::prefetch;
-use super::probe::{EMPTY, Group, TOMBSTONE, tag_of};
+use crate::memory::{MemoryKind, OutOfMemory};
 
-/// Bytes of a slot: a tag and an offset.
-pub(super) const SLOT_BYTES: usize = 1 + size_of::<u32>();
+/// Lines of a piece.
+pub(super) const PIECE_LINES: usize = Class::Piece.bytes() / LINE_BYTES;
+/// Bits of a tag.
+pub(super) const TAG_BITS: u32 = u8::BITS;
+/// Slots are numbered so many a line.
+const SLOT_NUMBERS_PER_LINE: usize = 16;
 
 /// One leaf.
 #[derive(Debug)]
 pub(super) struct Leaf {
     /// Lowest hash of the range.
     start: u64,
-    /// Tags, then offsets; empty for a leaf that never held anything.
-    slots: Box<[u8]>,
+    /// The first `pieces_count` are there.
+    pieces: [Option<Block>; LEAF_PIECES_HARD_MAX],
     /// Slots that hold entries.
     len: u16,
-    /// Slots marked deleted.
-    tombstones: u16,
-    /// Number of slots: `slots.len() / SLOT_BYTES`.
-    slots_count: u16,
+    pieces_count: u8,
     /// How many top bits of a hash the range fixes.
     bits: u8,
+    width: Width,
 }
 
-/// A slot that a new entry may take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FreeSlot {
-    /// Which slot.
-    slot: usize,
-    /// Groups between the key's home and this one.
-    pub(super) groups_passed: usize,
+const _: () = assert!(capacity(LEAF_PIECES_HARD_MAX, Width::Narrow) == LEAF_ENTRIES_MAX);
+const _: () = assert!(
+    pieces_for(MERGE_ENTRIES_MAX + MERGE_ENTRIES_MAX / 16, Width::Wide) * PIECE_LINES <= PROBE_LINES_MAX
+);
+
+/// Entries that a leaf of `pieces_count` may hold.
+pub(super) const fn capacity(pieces_count: usize, width: Width) -> usize {
+    pieces_count * PIECE_LINES * width.slots() * LOAD_PERCENT_MAX / 100
 }
 
-/// Slots of a leaf of `slots_count` that may be in use.
-pub(super) const fn capacity(slots_count: usize) -> usize {
-    slots_count * LOAD_TENTHS_MAX / 10
-}
-
-/// Fewest slots, a multiple of a group, whose capacity is at least `entries`.
-pub(super) const fn slots_for(entries: usize) -> usize {
-    let slots = (entries * 10).div_ceil(LOAD_TENTHS_MAX).next_multiple_of(GROUP_SLOTS);
-    debug_assert!(capacity(slots) >= entries);
-    slots
+/// Fewest pieces whose capacity is at least `entries`.
+pub(super) const fn pieces_for(entries: usize, width: Width) -> usize {
+    let mut pieces = (entries * 100).div_ceil(PIECE_LINES * width.slots() * LOAD_PERCENT_MAX);
+    while capacity(pieces, width) < entries {
+        pieces += 1;
+    }
+    pieces
 }
 
 impl Leaf {
-    /// An empty leaf of `slots_count` slots for the hashes that share their top `bits` bits with `start`.
-    /// Allocates one block, none for no slots.
-    pub(super) fn new(start: u64, bits: u32, slots_count: usize) -> Leaf {
+    /// A leaf without pieces for the hashes that share their top `bits` bits with `start`; it can hold nothing.
+    pub(super) fn without_pieces(start: u64, bits: u32) -> Leaf {
         debug_assert!(bits > 0 && bits < u64::BITS && start << bits == 0);
-        debug_assert!(slots_count.is_multiple_of(GROUP_SLOTS));
         Leaf {
             start,
-            slots: vec![0; slots_count * SLOT_BYTES].into_boxed_slice(),
+            pieces: array::from_fn(|_| None),
             len: 0,
-            tombstones: 0,
-            slots_count: slots_count as u16,
+            pieces_count: 0,
             bits: bits as u8,
+            width: Width::Narrow,
         }
+    }
+
+    /// An empty leaf of `pieces_count` pieces from `pool`.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]; nothing was taken.
+    pub(super) fn new(
+        start: u64,
+        bits: u32,
+        pieces_count: usize,
+        width: Width,
+        pool: &Pool,
+        limit: Limit,
+    ) -> Result<Leaf, OutOfMemory> {
+        let mut leaf = Leaf { width, ..Leaf::without_pieces(start, bits) };
+        for place in 0..pieces_count {
+            match pool.take(Class::Piece, MemoryKind::Tables, limit) {
+                Ok(piece) => leaf.pieces[place] = Some(piece),
+                Err(refused) => {
+                    leaf.free(pool);
+                    return Err(refused);
+                }
+            }
+            leaf.pieces_count += 1;
+            for line in place * PIECE_LINES..(place + 1) * PIECE_LINES {
+                leaf.line_mut(line, pool).clear();
+            }
+        }
+        Ok(leaf)
+    }
+
+    /// Gives the pieces back; nothing is in the leaf then.
+    pub(super) fn free(&mut self, pool: &Pool) {
+        for piece in self.pieces.iter_mut().filter_map(Option::take) {
+            pool.give_back(piece, MemoryKind::Tables);
+        }
+        (self.len, self.pieces_count) = (0, 0);
     }
 
     /// Lowest hash of the range.
@@ -93,6 +133,7 @@ impl Leaf {
     }
 
     /// How many top bits of a hash the range fixes.
+    #[inline]
     pub(super) fn bits(&self) -> u32 {
         u32::from(self.bits)
     }
@@ -102,19 +143,25 @@ impl Leaf {
         usize::from(self.len)
     }
 
-    /// Slots marked deleted.
-    pub(super) fn tombstones(&self) -> usize {
-        usize::from(self.tombstones)
+    /// Width of its slots.
+    pub(super) fn width(&self) -> Width {
+        self.width
     }
 
-    /// Slots.
-    pub(super) fn slots_count(&self) -> usize {
-        usize::from(self.slots_count)
+    /// Pieces.
+    pub(super) fn pieces_count(&self) -> usize {
+        usize::from(self.pieces_count)
+    }
+
+    /// Lines.
+    #[inline]
+    pub(super) fn lines_count(&self) -> usize {
+        self.pieces_count() * PIECE_LINES
     }
 
     /// Whether another entry fits without exceeding the load factor.
     pub(super) fn has_room(&self) -> bool {
-        self.len() + self.tombstones() < capacity(self.slots_count())
+        self.len() < capacity(self.pieces_count(), self.width)
     }
 
     /// Whether `hash` belongs here.
@@ -123,224 +170,195 @@ impl Leaf {
         (hash.0 ^ self.start) >> (u64::BITS - self.bits()) == 0
     }
 
+    /// The line where a probe for `hash` begins.
     #[inline]
-    fn groups_count(&self) -> usize {
-        self.slots_count() / GROUP_SLOTS
-    }
-
-    #[inline]
-    fn tags(&self) -> &[u8] {
-        &self.slots[..self.slots_count()]
-    }
-
-    /// The group where a probe for `hash` begins.
-    #[inline]
-    fn home(&self, hash: KeyHash) -> usize {
+    pub(super) fn home(&self, hash: KeyHash) -> usize {
         let rel = (hash.0 << self.bits()) >> u32::BITS;
-        ((rel * self.groups_count() as u64) >> u32::BITS) as usize
+        ((rel * self.lines_count() as u64) >> u32::BITS) as usize
+    }
+
+    /// The tag of `hash` here.
+    #[inline]
+    pub(super) fn tag(&self, hash: KeyHash) -> u8 {
+        ((hash.0 << (self.bits() + self.home_bits())) >> (u64::BITS - TAG_BITS)) as u8
+    }
+
+    /// Bits below the leaf's that stand above the tag.
+    #[inline]
+    pub(super) fn home_bits(&self) -> u32 {
+        self.lines_count().max(1).ilog2()
+    }
+
+    /// Line `line`.
+    #[inline]
+    pub(super) fn line<'a>(&'a self, line: usize, pool: &'a Pool) -> Line<'a> {
+        let piece = self.pieces[line / PIECE_LINES].as_ref().expect("a leaf's first pieces are there");
+        let (lines, _) = pool.bytes(piece).as_chunks();
+        Line::new(&lines[line % PIECE_LINES], self.width)
+    }
+
+    #[inline]
+    fn line_mut<'a>(&'a mut self, line: usize, pool: &'a Pool) -> LineMut<'a> {
+        let piece = self.pieces[line / PIECE_LINES].as_mut().expect("a leaf's first pieces are there");
+        let (lines, _) = pool.bytes_mut(piece).as_chunks_mut();
+        LineMut::new(&mut lines[line % PIECE_LINES], self.width)
+    }
+
+    #[inline]
+    fn line_behind(&self, line: usize) -> usize {
+        if line + 1 == self.lines_count() { 0 } else { line + 1 }
     }
 
     /// The slot of `hash` whose offset `is_it` accepts. Asks for slots of the same tag only.
     #[inline]
-    pub(super) fn find(&self, hash: KeyHash, mut is_it: impl FnMut(u32) -> bool) -> Option<usize> {
-        let (tags, groups_count, tag) = (self.tags(), self.groups_count(), tag_of(hash));
-        let mut group = self.home(hash);
-        for _ in 0..groups_count {
-            let lanes = Group::load(tags, group);
-            for lane in lanes.matches(tag) {
-                let slot = group * GROUP_SLOTS + lane;
-                if is_it(self.offset(slot)) {
-                    return Some(slot);
+    pub(super) fn find(
+        &self,
+        hash: KeyHash,
+        pool: &Pool,
+        mut is_it: impl FnMut(u32) -> bool,
+    ) -> Option<usize> {
+        let tag = self.tag(hash);
+        let mut line = self.home(hash);
+        for _ in 0..self.lines_count() {
+            let slots = self.line(line, pool);
+            for lane in slots.matches(tag) {
+                if is_it(slots.offset(lane)) {
+                    return Some(line * SLOT_NUMBERS_PER_LINE + lane);
                 }
             }
-            if !lanes.empty().is_none() {
+            if !slots.is_passed() {
                 return None;
             }
-            group = if group + 1 == groups_count { 0 } else { group + 1 };
+            line = self.line_behind(line);
         }
         None
     }
 
-    /// Asks for the memory that [`Leaf::find`] reads first.
+    /// Asks for the line that [`Leaf::find`] reads first.
     #[inline]
-    pub(super) fn prefetch(&self, hash: KeyHash) {
-        if self.slots_count == 0 {
-            return;
+    pub(super) fn prefetch(&self, hash: KeyHash, pool: &Pool) {
+        if self.pieces_count > 0 {
+            let line = self.home(hash);
+            let piece = self.pieces[line / PIECE_LINES].as_ref().expect("a leaf's first pieces are there");
+            prefetch(&pool.bytes(piece)[line % PIECE_LINES * LINE_BYTES..], LINE_BYTES);
         }
-        let slot = self.home(hash) * GROUP_SLOTS;
-        prefetch(&self.tags()[slot..], GROUP_SLOTS);
-        prefetch(&self.slots[self.slots_count() + slot * size_of::<u32>()..], GROUP_SLOTS * size_of::<u32>());
     }
 
     /// The first offset at the home of `hash` whose tag is right: most likely the one that [`Leaf::find`] finds.
     #[inline]
-    pub(super) fn likely_offset(&self, hash: KeyHash) -> Option<u32> {
-        if self.slots_count == 0 {
+    pub(super) fn likely_offset(&self, hash: KeyHash, pool: &Pool) -> Option<u32> {
+        if self.pieces_count == 0 {
             return None;
         }
-        let group = self.home(hash);
-        let lane = Group::load(self.tags(), group).matches(tag_of(hash)).next()?;
-        Some(self.offset(group * GROUP_SLOTS + lane))
+        let line = self.line(self.home(hash), pool);
+        line.matches(self.tag(hash)).next().map(|lane| line.offset(lane))
     }
 
-    /// The slot that a new entry of `hash` would take; `None` if there is none left at all.
-    pub(super) fn free_slot(&self, hash: KeyHash) -> Option<FreeSlot> {
-        let (tags, groups_count) = (self.tags(), self.groups_count());
-        let mut group = self.home(hash);
-        for groups_passed in 0..groups_count {
-            if let Some(lane) = Group::load(tags, group).free().next() {
-                return Some(FreeSlot { slot: group * GROUP_SLOTS + lane, groups_passed });
+    /// Lines that a new entry of `hash` would pass; `None` if no line has room.
+    pub(super) fn lines_to_pass(&self, hash: KeyHash, pool: &Pool) -> Option<usize> {
+        let mut line = self.home(hash);
+        for passed in 0..self.lines_count() {
+            if !self.line(line, pool).is_full() {
+                return Some(passed);
             }
-            group = if group + 1 == groups_count { 0 } else { group + 1 };
+            line = self.line_behind(line);
         }
         None
-    }
-
-    /// Puts an entry of `hash` into `free`, which [`Leaf::free_slot`] gave for it just now.
-    pub(super) fn fill(&mut self, free: FreeSlot, hash: KeyHash, offset: u32) {
-        debug_assert!(self.covers(hash));
-        if self.slots[free.slot] == TOMBSTONE {
-            self.tombstones -= 1;
-        }
-        self.slots[free.slot] = tag_of(hash);
-        self.set_offset(free.slot, offset);
-        self.len += 1;
     }
 
     /// Puts an entry of `hash`, known to be absent, where it belongs.
     ///
     /// # Panics
-    /// When every slot holds an entry: the caller sized the leaf for its content.
-    pub(super) fn insert(&mut self, hash: KeyHash, offset: u32) {
-        let free = self.free_slot(hash).expect("a leaf is sized for what is moved into it");
-        self.fill(free, hash, offset);
+    /// When no line has room: the caller sized the leaf for its content.
+    pub(super) fn insert(&mut self, hash: KeyHash, offset: u32, pool: &Pool) {
+        debug_assert!(self.covers(hash));
+        self.insert_at(self.home(hash), self.tag(hash), offset, pool);
     }
 
-    /// Takes the entry out of `slot`.
-    pub(super) fn remove(&mut self, slot: usize) {
-        debug_assert!(self.slots[slot] > TOMBSTONE);
-        let group_was_full = Group::load(self.tags(), slot / GROUP_SLOTS).empty().is_none();
-        self.slots[slot] = if group_was_full { TOMBSTONE } else { EMPTY };
-        self.tombstones += u16::from(group_was_full);
+    /// As [`Leaf::insert`], home and tag being known.
+    pub(super) fn insert_at(&mut self, home: usize, tag: u8, offset: u32, pool: &Pool) {
+        assert!(
+            self.len() < self.lines_count() * self.width.slots(),
+            "a leaf is sized for what is moved into it"
+        );
+        let mut line = home;
+        while self.line(line, pool).is_full() {
+            self.line_mut(line, pool).on_passed();
+            line = self.line_behind(line);
+        }
+        self.line_mut(line, pool).insert(tag, offset, line != home);
+        self.len += 1;
+    }
+
+    /// Takes the entry of `hash` out of `slot`. Others may change their slots.
+    pub(super) fn remove(&mut self, slot: usize, hash: KeyHash, pool: &Pool) {
+        let own = slot / SLOT_NUMBERS_PER_LINE;
+        let mut line = self.home(hash);
+        // An entry in its own home line has passed none, and one that went around has passed all others.
+        while line != own {
+            self.line_mut(line, pool).on_passed_removed();
+            line = self.line_behind(line);
+        }
+        self.line_mut(own, pool).remove(slot % SLOT_NUMBERS_PER_LINE);
         self.len -= 1;
     }
 
     /// The offset in `slot`.
     #[inline]
-    pub(super) fn offset(&self, slot: usize) -> u32 {
-        LittleEndian::read_u32(&self.slots[self.slots_count() + slot * size_of::<u32>()..])
+    pub(super) fn offset(&self, slot: usize, pool: &Pool) -> u32 {
+        self.line(slot / SLOT_NUMBERS_PER_LINE, pool).offset(slot % SLOT_NUMBERS_PER_LINE)
     }
 
-    /// Replaces the offset in `slot`.
-    pub(super) fn set_offset(&mut self, slot: usize, offset: u32) {
-        let first = self.slots_count() + slot * size_of::<u32>();
-        LittleEndian::write_u32(&mut self.slots[first..], offset);
+    /// Replaces the offset in `slot`; the leaf's width must hold it.
+    pub(super) fn set_offset(&mut self, slot: usize, offset: u32, pool: &Pool) {
+        self.line_mut(slot / SLOT_NUMBERS_PER_LINE, pool).set_offset(slot % SLOT_NUMBERS_PER_LINE, offset);
     }
 
-    /// The offsets of all entries, in slot order.
-    pub(super) fn offsets(&self) -> impl Iterator<Item = u32> + '_ {
-        self.occupied_slots().map(|slot| self.offset(slot))
-    }
-
-    /// All slots that hold an entry.
-    fn occupied_slots(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.groups_count()).flat_map(|group| {
-            Group::load(self.tags(), group).occupied().map(move |lane| group * GROUP_SLOTS + lane)
+    /// The offsets of all entries, line by line.
+    pub(super) fn offsets<'a>(&'a self, pool: &'a Pool) -> impl Iterator<Item = u32> + 'a {
+        (0..self.lines_count()).flat_map(move |line| {
+            let line = self.line(line, pool);
+            (0..line.count()).map(move |slot| line.offset(slot))
         })
     }
 
-    /// Checks invariants 1 to 3, given the hash of each offset. For tests.
-    pub(super) fn check_invariants(&self, mut hash_of: impl FnMut(u32) -> KeyHash) {
-        assert_eq!(self.start << self.bits(), 0, "a leaf begins inside its own range");
-        assert_eq!(self.slots.len(), self.slots_count() * SLOT_BYTES);
-        let mut counts = (0, 0);
-        for group in 0..self.groups_count() {
-            let lanes = Group::load(self.tags(), group);
-            counts.0 += lanes.occupied().count();
-            counts.1 += lanes.matches(TOMBSTONE).count();
+    /// Moves pieces to lower places, those that the pool asks for; says how many bytes.
+    pub(super) fn relocate(&mut self, pool: &Pool) -> usize {
+        let mut moved = 0;
+        for piece in self.pieces.iter_mut().flatten() {
+            moved += pool.relocate(piece, MemoryKind::Tables);
         }
-        assert_eq!(counts, (self.len(), self.tombstones()), "a leaf has lost count");
-        for slot in self.occupied_slots() {
-            let hash = hash_of(self.offset(slot));
-            assert!(self.covers(hash), "a hash lies in another leaf's range");
-            assert_eq!(self.slots[slot], tag_of(hash), "a tag is not its key's");
-            let found = self.find(hash, |offset| offset == self.offset(slot));
-            assert_eq!(found, Some(slot), "an entry cannot be reached");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A leaf over all hashes that begin with a 1 bit; `step` hashes apart is about one slot apart.
-    fn leaf(slots: usize) -> Leaf {
-        Leaf::new(1 << 63, 1, slots)
+        moved
     }
 
-    fn hash_in_group(group: u64, groups: u64, tag: u8) -> KeyHash {
-        let rel = ((group << 32).div_ceil(groups)) << 31;
-        KeyHash((1 << 63) | (rel & !0xFF) | u64::from(tag))
-    }
-
-    #[test]
-    fn sizes() {
-        for entries in 0..2_000 {
-            let slots = slots_for(entries);
-            assert!(capacity(slots) >= entries && slots.is_multiple_of(GROUP_SLOTS));
-            assert!(slots < GROUP_SLOTS || capacity(slots - GROUP_SLOTS) < entries);
+    /// Checks the invariants, given the hash of an entry by its offset. For tests.
+    pub(super) fn check_invariants(&self, pool: &Pool, hash_of: impl Fn(u32) -> KeyHash) {
+        let mut passed = vec![0u32; self.lines_count()];
+        let mut len = 0;
+        for line in 0..self.lines_count() {
+            let slots = self.line(line, pool);
+            for lane in 0..slots.count() {
+                let hash = hash_of(slots.offset(lane));
+                assert!(self.covers(hash), "a hash lies in another leaf's range");
+                assert_eq!(slots.tag(lane), self.tag(hash), "a tag is not its key's");
+                assert_eq!(lane >= slots.displaced_from(), self.home(hash) != line, "a mark is wrong");
+                let mut at = self.home(hash);
+                while at != line {
+                    passed[at] += 1;
+                    at = self.line_behind(at);
+                }
+                let offset = slots.offset(lane);
+                assert!(
+                    self.find(hash, pool, |found| found == offset).is_some(),
+                    "an entry cannot be reached"
+                );
+                len += 1;
+            }
         }
-        assert_eq!(size_of::<Leaf>(), 32);
-    }
-
-    #[test]
-    fn a_full_last_group_wraps_around() {
-        let mut leaf = leaf(24);
-        let hashes: Vec<_> = (0..20).map(|i| hash_in_group(2, 3, i * 13)).collect();
-        for (offset, &hash) in hashes.iter().enumerate() {
-            assert_eq!(leaf.home(hash), 2);
-            leaf.insert(hash, offset as u32);
+        for (line, &count) in passed.iter().enumerate() {
+            let is_passed = self.line(line, pool).is_passed();
+            assert!(is_passed || count == 0, "a line has lost count of what passed it");
         }
-        leaf.check_invariants(|offset| hashes[offset as usize]);
-        for (offset, &hash) in hashes.iter().enumerate() {
-            let slot = leaf.find(hash, |found| found == offset as u32).unwrap();
-            let expected_group = [2, 0, 1][offset / 8];
-            assert_eq!(slot / 8, expected_group, "entry {offset}");
-        }
-        // A deletion in a full group leaves a mark, so that what wrapped around stays reachable.
-        let first = leaf.find(hashes[0], |found| found == 0).unwrap();
-        leaf.remove(first);
-        assert_eq!(leaf.tombstones(), 1);
-        assert!(leaf.find(hashes[19], |found| found == 19).is_some());
-        // In a group with room it leaves none.
-        let last = leaf.find(hashes[19], |found| found == 19).unwrap();
-        leaf.remove(last);
-        assert_eq!((leaf.tombstones(), leaf.len()), (1, 18));
-        // The mark is used again.
-        let free = leaf.free_slot(hashes[0]).unwrap();
-        assert_eq!((free.slot, free.groups_passed), (first, 0));
-        leaf.fill(free, hashes[0], 0);
-        assert_eq!((leaf.tombstones(), leaf.len()), (0, 19));
-    }
-
-    #[test]
-    fn a_leaf_without_slots_answers() {
-        let leaf = leaf(0);
-        assert!(leaf.find(KeyHash(u64::MAX), |_| true).is_none());
-        assert!(leaf.free_slot(KeyHash(u64::MAX)).is_none());
-        assert!(!leaf.has_room() && leaf.offsets().next().is_none());
-    }
-
-    #[test]
-    fn a_leaf_with_no_never_used_slot_answers() {
-        let mut leaf = leaf(8);
-        let hash = |offset: u32| hash_in_group(0, 1, offset as u8);
-        for offset in 0..8 {
-            leaf.insert(hash(offset), offset);
-        }
-        assert!(leaf.free_slot(hash(9)).is_none());
-        assert!(leaf.find(hash(9), |_| false).is_none());
-        leaf.check_invariants(hash);
+        assert_eq!(len, self.len(), "a leaf has lost count");
     }
 }

@@ -13,73 +13,71 @@ pub const INLINE_VALUE_BYTES_MAX: usize = SCAN_VALUE_INLINE_BYTES_MAX;
 /// Longest entry (header, key and value) whose value lives in the arena.
 pub const INLINE_ENTRY_BYTES_MAX: usize = STEP_BYTES_MAX;
 
-/// Slots that a probe looks at together, and the step of all leaf sizes.
-pub const GROUP_SLOTS: usize = 8;
-/// A leaf this big splits instead of growing.
-pub const LEAF_SLOTS_MAX: usize = 512;
+/// A leaf of so many pieces splits instead of growing.
+pub const LEAF_PIECES_MAX: usize = 15;
 /// A leaf that a split leaves unbalanced, or that cannot be split any more, may still grow to this. No more, so
 /// that a look-up that has to compare every key of a leaf, and a rebuild of it, fit into one step.
-pub const LEAF_SLOTS_HARD_MAX: usize = 560;
-/// Tenths of a leaf's slots that may be in use.
-pub const LOAD_TENTHS_MAX: usize = 9;
-/// Groups that a probe may pass before the leaf is split or grown.
-pub const PROBE_GROUPS_MAX: usize = 16;
-/// A leaf grows by one part in this many.
+pub const LEAF_PIECES_HARD_MAX: usize = 18;
+/// Percent of a leaf's slots that may be in use.
+pub const LOAD_PERCENT_MAX: usize = 93;
+/// Most entries of a leaf.
+pub const LEAF_ENTRIES_MAX: usize = 502;
+/// Lines that a probe may pass before the leaf is split.
+pub const PROBE_LINES_MAX: usize = 8;
+/// A leaf grows by one part in this many, a piece at least.
 pub const LEAF_GROWTH_PARTS: usize = 8;
 /// Two buddy leaves become one when they hold at most this many entries together. Such a leaf has at most
-/// [`PROBE_GROUPS_MAX`] groups, so that a merge never calls for a split.
-pub const MERGE_ENTRIES_MAX: usize = 112;
+/// [`PROBE_LINES_MAX`] lines, so that a merge never calls for a split.
+pub const MERGE_ENTRIES_MAX: usize = 80;
+/// Entries whose keys are read together, so that their cache misses overlap.
+pub const REHASH_BATCH_ENTRIES: usize = 32;
 /// Most hash bits that a leaf's place may fix: those of a cursor, so that no cursor step straddles leaves.
 pub const LEAF_BITS_MAX: u32 = dht_protocol::cursor::CURSOR_BITS;
 /// Most leaves in a block of the directory.
 pub const BLOCK_LEAVES_MAX: usize = 256;
 
-/// Offsets in the arena count in units of this many bytes.
-pub const UNIT_BYTES: usize = 2;
-/// Biggest segment, unless it holds a single entry that is bigger.
-pub const SEGMENT_BYTES_MAX: usize = 32 << 10;
-/// The last segment is full at one part in this many of the arena. (One big segment that grew with its partition
-/// left a hole wherever it had been: measured at 18 bytes an entry of resident memory that nobody accounts for.)
-pub const SEGMENT_FULL_PARTS: usize = 8;
-/// It is not full below this.
-pub const SEGMENT_FULL_BYTES_MIN: usize = 2 << 10;
-/// Smallest step by which the last segment grows.
-pub const SEGMENT_GROWTH_BYTES_MIN: usize = 128;
-/// The last segment grows by one part in this many.
-pub const SEGMENT_GROWTH_PARTS: usize = 16;
-/// Most segments of a partition: what a 32-bit offset can name (8 GiB).
-pub const SEGMENTS_MAX: usize = 1 << (u32::BITS - (SEGMENT_BYTES_MAX / UNIT_BYTES).trailing_zeros());
-/// Items in a chunk of a chunked list.
+/// Addresses that the pool of a node reserves, and so the most that entries which are not large can take, bytes: what the
+/// name of a block can tell apart. They cost nothing until they are used.
+pub const REGION_BYTES_MAX: u64 = if cfg!(test) { 1 << 30 } else { 128 << 30 };
+/// Pages given back to the system in one call.
+pub const TRIM_PAGES_MAX: u32 = 1_024;
+
+/// Chunks of 2 KiB and then of 4 KiB are taken once the arena is this big, bytes; of 1 KiB before.
+pub const CHUNK2_ARENA_BYTES_MIN: u64 = 48 << 10;
+/// See [`CHUNK2_ARENA_BYTES_MIN`].
+pub const CHUNK4_ARENA_BYTES_MIN: u64 = 160 << 10;
+/// Bits of an address that say the place within its chunk.
+pub const PLACE_BITS: u32 = 12;
+/// Most chunks of a partition: what the rest of a 32-bit address can name (4 GiB).
+pub const CHUNKS_MAX: usize = 1 << (u32::BITS - PLACE_BITS);
+/// Items in a part of a chunked list.
 pub const CHUNK_ITEMS: usize = 1_024;
 /// A key at least this long keeps its hash, so that moving its entry does not hash it again.
 pub const STORED_HASH_KEY_BYTES_MIN: usize = 128;
 
 /// Writes pay for compaction while more than one byte in this many is dead.
-pub const DEAD_PARTS_WRITE: u64 = 4;
+pub const DEAD_PARTS_WRITE: u64 = 9;
 /// [`super::Partition::maintain`] compacts while more than one byte in this many is dead.
-pub const DEAD_PARTS_IDLE: u64 = 8;
-/// A segment is worth its evacuation when more than one byte in this many is dead.
-pub const DEAD_PARTS_SEGMENT: u64 = 16;
+pub const DEAD_PARTS_IDLE: u64 = 12;
+/// A chunk is worth its evacuation when more than one byte in this many is dead.
+pub const DEAD_PARTS_CHUNK: u64 = 16;
 /// Fewer dead bytes than this are left alone, unless memory was refused.
-pub const DEAD_BYTES_MIN: u64 = 1 << 10;
-/// Segments that one step begins to evacuate at most.
+pub const DEAD_BYTES_MIN: u64 = 1 << 8;
+/// Chunks that one step begins to evacuate at most.
 pub const VICTIMS_PER_STEP_MAX: usize = 4;
-/// Segments that one step looks at for one to evacuate.
+/// Chunks that one step looks at for one to evacuate.
 pub const VICTIM_WINDOW: usize = 64;
 /// Entries that a write moves at most to pay for compaction.
 pub const WRITE_COMPACTION_SLOTS_MAX: usize = 64;
 /// Bytes of entries that a write moves for each byte it lets die.
-pub const WRITE_COMPACTION_BYTES_FACTOR: usize = 4;
+pub const WRITE_COMPACTION_BYTES_FACTOR: usize = 10;
 /// Bytes of entries that a write moves besides.
 pub const WRITE_COMPACTION_BYTES_MIN: usize = 2 << 10;
 
-const _: () = assert!(2 * (LEAF_SLOTS_HARD_MAX * LOAD_TENTHS_MAX / 10) + 2 <= STEP_SLOTS_MAX);
-const _: () = assert!(LEAF_SLOTS_MAX < LEAF_SLOTS_HARD_MAX);
-const _: () = assert!(LEAF_SLOTS_MAX.is_multiple_of(GROUP_SLOTS));
-const _: () = assert!(LEAF_SLOTS_HARD_MAX.is_multiple_of(GROUP_SLOTS));
-const _: () = assert!(MERGE_ENTRIES_MAX * 10 <= PROBE_GROUPS_MAX * GROUP_SLOTS * LOAD_TENTHS_MAX);
-const _: () = assert!(LOAD_TENTHS_MAX < 10);
-// A write may lengthen the last segment (which may move it) and copy its own value in one step.
-const _: () = assert!(SEGMENT_BYTES_MAX + INLINE_VALUE_BYTES_MAX <= STEP_BYTES_MAX);
-const _: () = assert!(SEGMENTS_MAX.is_power_of_two() && UNIT_BYTES.is_power_of_two());
-const _: () = assert!(DEAD_PARTS_WRITE <= DEAD_PARTS_IDLE && DEAD_PARTS_IDLE <= DEAD_PARTS_SEGMENT);
+const _: () = assert!(2 * LEAF_ENTRIES_MAX + 2 <= STEP_SLOTS_MAX);
+const _: () = assert!(LEAF_PIECES_MAX < LEAF_PIECES_HARD_MAX);
+const _: () = assert!(LOAD_PERCENT_MAX < 100);
+// A write may copy its own value, and reclaiming may move entries for it, in one step.
+const _: () = assert!(INLINE_ENTRY_BYTES_MAX <= STEP_BYTES_MAX);
+const _: () = assert!(CHUNK2_ARENA_BYTES_MIN < CHUNK4_ARENA_BYTES_MIN);
+const _: () = assert!(DEAD_PARTS_WRITE <= DEAD_PARTS_IDLE && DEAD_PARTS_IDLE <= DEAD_PARTS_CHUNK);

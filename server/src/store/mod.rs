@@ -2,14 +2,16 @@
 //! threads: whoever calls holds the partition's lock.
 //!
 //! ```text
-//!   partition ─ table ─┬─ directory ─ leaf (tags and offsets; probe: eight tags at a time)
-//!                      ├─ arena ─ entry
+//!   partition ─ table ─┬─ directory ─ leaf ─ line (tags and offsets)
+//!                      ├─ arena ─ entry, pieces
 //!                      └─ large_list ─ large
-//!   table's work: resize (leaves) · compact (segments) · scan          beneath all: heap, chunked, limits, allocator
+//!   table's work: resize and rehash (leaves) · compact (chunks) · scan
+//!   beneath all: pool (the memory of all partitions), bit_tree, zeroed, heap, chunked, prefetch, allocator, limits
 //! ```
 
 pub mod allocator;
 mod arena;
+mod bit_tree;
 mod chunked;
 mod compact;
 mod directory;
@@ -19,9 +21,12 @@ mod large;
 mod large_list;
 mod leaf;
 pub mod limits;
+mod line;
 mod partition;
+mod pieces;
+mod pool;
 mod prefetch;
-mod probe;
+mod rehash;
 mod resize;
 mod scan;
 mod table;
@@ -29,9 +34,12 @@ mod table;
 mod tests;
 mod usage;
 mod value;
+mod zeroed;
 
 pub use large::LargeValue;
 pub use partition::Partition;
+pub use pieces::Pieces;
+pub use pool::Pool;
 pub use scan::{PageBounds, ScanItem, ScanStep};
 pub use usage::{Maintained, PartitionUsage};
 pub use value::{Found, NewValue, StoreError, StoredValue, Written, is_large};

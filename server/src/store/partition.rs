@@ -12,11 +12,11 @@ use dht_protocol::placement::hash::{HashKey, KeyHash};
 use dht_protocol::placement::ring::Ring;
 
 use super::directory::Span;
+use super::pool::Pool;
 use super::scan::{PageBounds, ScanItem, ScanStep};
 use super::table::Table;
 use super::usage::{Maintained, PartitionUsage};
 use super::value::{Found, NewValue, StoreError, Written, is_large};
-use crate::memory::MemoryAccount;
 
 /// Highest sequence number of a put: past it are numbers for as many deletes as 32 bits can name entries.
 const PUT_SEQ_MAX: u64 = Version::SEQ_MAX - (1 << u32::BITS);
@@ -36,16 +36,10 @@ pub struct Partition {
 impl Partition {
     /// An empty partition; allocates nothing.
     #[must_use]
-    pub fn new(
-        id: PartitionId,
-        ring: Ring,
-        hash_key: HashKey,
-        cfg: Cfg,
-        memory: Arc<MemoryAccount>,
-    ) -> Partition {
+    pub fn new(id: PartitionId, ring: Ring, hash_key: HashKey, cfg: Cfg, pool: Arc<Pool>) -> Partition {
         let bits = ring.partitions_log2();
         let span = Span { start: u64::from(id.0) << (u64::BITS - bits), bits };
-        Partition { id, cfg, seq: 0, table: Table::new(hash_key, span, memory) }
+        Partition { id, cfg, seq: 0, table: Table::new(hash_key, span, pool) }
     }
 
     /// Which arc this is.
@@ -137,6 +131,7 @@ mod tests {
     use dht_protocol::value::{ValueRef, ValueType};
 
     use super::*;
+    use crate::memory::MemoryAccount;
     use crate::store::{LargeValue, StoredValue};
 
     const HASH_KEY: HashKey = HashKey::GUESSABLE;
@@ -149,10 +144,11 @@ mod tests {
     fn an_empty_partition_costs_little() {
         fn is_send<T: Send>() {}
         is_send::<Partition>();
-        assert!(size_of::<Partition>() <= 448, "{}", size_of::<Partition>());
+        assert!(size_of::<Partition>() <= 512, "{}", size_of::<Partition>());
         let memory = MemoryAccount::new(0);
         let ring = Ring::new(16).unwrap();
-        let mut partition = Partition::new(PartitionId(15), ring, HASH_KEY, Cfg::new(7), Arc::clone(&memory));
+        let mut partition =
+            Partition::new(PartitionId(15), ring, HASH_KEY, Cfg::new(7), Pool::new(Arc::clone(&memory)));
         partition.check_invariants();
         assert!(!partition.maintain(false).more);
         let page = PageBounds { entries_max: 10, bytes_max: 1_000 };
@@ -173,7 +169,8 @@ mod tests {
     fn writes_are_numbered_and_partitions_tile_a_scan() {
         let memory = MemoryAccount::new(u64::MAX);
         let ring = Ring::new(16).unwrap();
-        let new = |id| Partition::new(id, ring, HASH_KEY, Cfg::new(7), Arc::clone(&memory));
+        let pool = Pool::new(Arc::clone(&memory));
+        let new = |id| Partition::new(id, ring, HASH_KEY, Cfg::new(7), Arc::clone(&pool));
         let mut partitions: Vec<_> = ring.partitions().map(new).collect();
         let mut seqs = [0; 16];
         for number in 0..20_000u32 {
@@ -195,7 +192,7 @@ mod tests {
             }
         }
         assert_eq!((found, cursor), (15_000, Cursor::END));
-        drop(partitions);
+        drop((partitions, pool));
         assert_eq!(memory.used_bytes(), 0);
     }
 
@@ -205,7 +202,7 @@ mod tests {
         let ring = Ring::new(16).unwrap();
         let hash = HASH_KEY.hash(b"key");
         let id = ring.partition_of(hash);
-        let mut partition = Partition::new(id, ring, HASH_KEY, Cfg::new(7), Arc::clone(&memory));
+        let mut partition = Partition::new(id, ring, HASH_KEY, Cfg::new(7), Pool::new(Arc::clone(&memory)));
         let large = LargeValue::copy_of(&[1; 200_000], &memory).unwrap();
         partition.put(hash, b"key", NewValue::Large(ValueType::BYTES, large)).unwrap();
         let found = partition.get(hash, b"key").unwrap();
@@ -225,7 +222,8 @@ mod tests {
         let hash = HASH_KEY.hash(b"key");
         let ring = Ring::new(16).unwrap();
         let id = ring.partition_of(hash);
-        let mut partition = Partition::new(id, ring, HASH_KEY, Cfg::new(7), MemoryAccount::new(1 << 20));
+        let mut partition =
+            Partition::new(id, ring, HASH_KEY, Cfg::new(7), Pool::new(MemoryAccount::new(1 << 20)));
         partition.seq = PUT_SEQ_MAX - 1;
         partition.put(hash, b"key", inline(b"last")).unwrap();
         let refused = partition.put(hash, b"key", inline(b"one more")).err();

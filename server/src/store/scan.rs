@@ -17,12 +17,11 @@ use dht_protocol::ids::Version;
 use dht_protocol::placement::hash::KeyHash;
 use dht_protocol::value::ValueType;
 
-use super::arena::Address;
+use super::arena::{Address, View};
 use super::directory::LeafAt;
-use super::entry::{self, Body, Entry};
-use super::leaf;
-use super::limits::{LEAF_SLOTS_HARD_MAX, STEP_BYTES_MAX, STEP_SLOTS_MAX};
-use super::resize::for_each_hashed;
+use super::limits::{LEAF_ENTRIES_MAX, STEP_BYTES_MAX, STEP_SLOTS_MAX};
+use super::pieces::Pieces;
+use super::rehash::for_each_hashed;
 use super::table::{HashKeys, Table};
 
 /// How much a page may hold.
@@ -62,9 +61,6 @@ pub struct ScanStep {
     /// Slots touched.
     pub slots: usize,
 }
-
-/// Most entries of a leaf.
-const LEAF_ENTRIES_MAX: usize = leaf::capacity(LEAF_SLOTS_HARD_MAX);
 
 /// A page being filled.
 struct Page<'a> {
@@ -117,7 +113,7 @@ impl<H: HashKeys> Table<H> {
     fn scan_leaf(&self, at: LeafAt, from: Cursor, page: &mut Page<'_>) -> Option<Cursor> {
         let mut hashed = [(KeyHash(0), 0); LEAF_ENTRIES_MAX];
         let mut count = 0;
-        for_each_hashed(self.directory.leaf(at), &self.arena, &self.hasher, |hash, offset| {
+        for_each_hashed(self.directory.leaf(at), &self.pool, &self.arena, &self.hasher, |hash, offset| {
             if Cursor::of_hash(hash) >= from {
                 hashed[count] = (hash, offset);
                 count += 1;
@@ -136,13 +132,12 @@ impl<H: HashKeys> Table<H> {
 
     /// Emits the keys that share a cursor, all or none; says whether they fitted.
     fn scan_group(&self, group: &[(KeyHash, u32)], page: &mut Page<'_>) -> bool {
-        let bytes_at = |offset| self.arena.bytes_at(Address(offset));
         let (mut entries, mut bytes) = (0, 0);
         for &(_, offset) in group {
-            if entry::key_of(bytes_at(offset)).starts_with(page.prefix) {
-                let entry = Entry::read(bytes_at(offset));
+            let view = self.arena.view(Address(offset));
+            if view.key.starts_with(page.prefix) {
                 entries += 1;
-                bytes += entry.key.len() + if_inline(&entry.body).map_or(0, <[u8]>::len);
+                bytes += view.key.len() + if_inline(&view).map_or(0, |value| value.len());
             }
         }
         let fits =
@@ -151,36 +146,50 @@ impl<H: HashKeys> Table<H> {
             return false;
         }
         for &(_, offset) in group {
-            let entry = Entry::read(bytes_at(offset));
-            if entry.key.starts_with(page.prefix) {
-                page.emit(&entry);
+            let view = self.arena.view(Address(offset));
+            if view.key.starts_with(page.prefix) {
+                page.emit(&view);
             }
         }
         true
     }
 }
 
-fn if_inline<'a>(body: &Body<'a>) -> Option<&'a [u8]> {
-    match *body {
-        Body::Inline(value) => Some(value),
-        Body::Large { .. } => None,
-    }
+fn if_inline<'a>(view: &View<'a>) -> Option<Pieces<'a>> {
+    (!view.head.is_large).then_some(view.body)
 }
 
 impl Page<'_> {
-    fn emit(&mut self, entry: &Entry<'_>) {
+    fn emit(&mut self, view: &View<'_>) {
         let left = STEP_BYTES_MAX - self.value_bytes;
-        let value = if_inline(&entry.body).filter(|value| value.len() <= left);
-        let copied = value.map_or(0, <[u8]>::len);
+        let value = if_inline(view).filter(|value| value.len() <= left);
+        let copied = value.map_or(0, |value| value.len());
         self.entries += 1;
         self.value_bytes += copied;
-        self.bytes += entry.key.len() + copied;
+        self.bytes += view.key.len() + copied;
+        // What lies in two chunks is brought together first; a few entries in a hundred do.
+        let (key_copy, value_copy);
+        let key = match view.key.as_whole() {
+            Some(key) => key,
+            None => {
+                key_copy = view.key.to_vec();
+                &key_copy
+            }
+        };
+        let value = match value.map(|value| (value.as_whole(), value)) {
+            None => None,
+            Some((Some(value), _)) => Some(value),
+            Some((None, pieces)) => {
+                value_copy = pieces.to_vec();
+                Some(value_copy.as_slice())
+            }
+        };
         (self.sink)(ScanItem {
-            key: entry.key,
-            version: entry.version,
-            value_type: entry.value_type,
+            key,
+            version: view.version,
+            value_type: view.head.value_type,
             value,
-            value_bytes: entry.value_bytes() as u32,
+            value_bytes: view.head.value_bytes as u32,
         });
     }
 }

@@ -5,7 +5,7 @@
 //!   hash ─▶ directory ─▶ leaf ─▶ tag ─▶ offset ─▶ arena: entry ─▶ (large value)
 //! ```
 //!
-//! Files: this one looks up and writes; `resize.rs` builds leaves anew, `compact.rs` empties segments, `scan.rs`
+//! Files: this one looks up and writes; `resize.rs` builds leaves anew, `compact.rs` empties chunks, `scan.rs`
 //! pages through.
 //!
 //! Invariants:
@@ -19,16 +19,17 @@ use std::sync::Arc;
 use dht_protocol::ids::Version;
 use dht_protocol::placement::hash::{HashKey, KeyHash};
 
-use super::arena::{Address, Arena};
+use super::arena::{Address, Arena, View};
 use super::directory::{Directory, LeafAt, Span};
-use super::entry::{self, Body, Entry};
+use super::entry::{Body, Entry, OVERWRITTEN_VERSION_BYTES};
+use super::heap::Limit;
 use super::large::LargeValue;
 use super::large_list::LargeList;
 use super::limits::STEP_SLOTS_MAX;
-use super::prefetch::prefetch;
+use super::pool::Pool;
 use super::usage::PartitionUsage;
 use super::value::{Found, NewValue, StoreError, StoredValue};
-use crate::memory::{MemoryAccount, OutOfMemory};
+use crate::memory::OutOfMemory;
 
 /// What makes a hash of a key. The cluster's hash key; in tests also something that collides at will.
 pub(super) trait HashKeys {
@@ -54,8 +55,9 @@ pub(super) struct Step {
 
 /// One table.
 #[derive(Debug)]
-pub(super) struct Table<H> {
+pub(super) struct Table<H: HashKeys> {
     pub(super) hasher: H,
+    pub(super) pool: Arc<Pool>,
     pub(super) span: Span,
     pub(super) directory: Directory,
     pub(super) arena: Arena,
@@ -79,18 +81,16 @@ struct Place {
     address: Address,
 }
 
-/// Bytes of an entry that are asked for beforehand: header, key and a short value.
-const PREFETCH_ENTRY_BYTES: usize = 128;
-
 impl<H: HashKeys> Table<H> {
     /// An empty table for the hashes of `span`; allocates nothing.
-    pub(super) fn new(hasher: H, span: Span, memory: Arc<MemoryAccount>) -> Table<H> {
+    pub(super) fn new(hasher: H, span: Span, pool: Arc<Pool>) -> Table<H> {
         Table {
             hasher,
             span,
-            directory: Directory::new(span, Arc::clone(&memory)),
-            arena: Arena::new(Arc::clone(&memory)),
-            larges: LargeList::new(memory),
+            directory: Directory::new(span, Arc::clone(pool.account())),
+            arena: Arena::new(Arc::clone(&pool)),
+            larges: LargeList::new(Arc::clone(pool.account())),
+            pool,
             step: Step::default(),
             entries: 0,
             key_bytes: 0,
@@ -105,28 +105,28 @@ impl<H: HashKeys> Table<H> {
     /// What `key` holds.
     pub(super) fn get(&self, hash: KeyHash, key: &[u8]) -> Option<Found<'_>> {
         let place = self.find(hash, key, &mut 0)?;
-        let entry = Entry::read(self.arena.bytes_at(place.address));
-        let value = match entry.body {
-            Body::Inline(value) => StoredValue::Inline(value),
-            Body::Large { index, .. } => StoredValue::Large(self.larges.get(index)),
+        let view = self.arena.view(place.address);
+        let value = match view.large_index() {
+            None => StoredValue::Inline(view.body),
+            Some(index) => StoredValue::Large(self.larges.get(index)),
         };
-        Some(Found { version: entry.version, value_type: entry.value_type, value })
+        Some(Found { version: view.version, value_type: view.head.value_type, value })
     }
 
     /// Asks for the slots that a look-up of `hash` will read.
     #[inline]
     pub(super) fn prefetch_slots(&self, hash: KeyHash) {
         if let Some(at) = self.directory.locate(hash) {
-            self.directory.leaf(at).prefetch(hash);
+            self.directory.leaf(at).prefetch(hash, &self.pool);
         }
     }
 
     /// Asks for the entry that a look-up of `hash` will most likely read.
     #[inline]
     pub(super) fn prefetch_entry(&self, hash: KeyHash) {
-        let offset = self.directory.locate(hash).and_then(|at| self.directory.leaf(at).likely_offset(hash));
-        if let Some(offset) = offset {
-            prefetch(self.arena.bytes_at(Address(offset)), PREFETCH_ENTRY_BYTES);
+        let at = self.directory.locate(hash);
+        if let Some(offset) = at.and_then(|at| self.directory.leaf(at).likely_offset(hash, &self.pool)) {
+            self.arena.prefetch(Address(offset));
         }
     }
 
@@ -154,7 +154,7 @@ impl<H: HashKeys> Table<H> {
             && self.directory.leaf(at).bits() == self.span.bits
         {
             // The leaf was made for the entry that was refused. No delete will come that gives it back.
-            self.directory.clear();
+            self.directory.clear(&self.pool);
         }
         self.end_step();
         written
@@ -187,9 +187,10 @@ impl<H: HashKeys> Table<H> {
         version: Version,
     ) -> Result<(), StoreError> {
         let at = self.make_room(hash)?;
-        let address = self.append(None, hash, &new_entry(key, value, version), value)?;
+        let address = self.append(at, hash, &new_entry(key, value, version), value, 1)?;
         self.step.slots += 1;
-        self.directory.leaf_mut(at).insert(hash, address.0);
+        let at = self.directory.locate(hash).unwrap_or(at);
+        self.directory.leaf_mut(at).insert(hash, address.0, &self.pool);
         self.count_in(key.len(), value.len(), matches!(value, NewValue::Large(..)));
         Ok(())
     }
@@ -202,49 +203,50 @@ impl<H: HashKeys> Table<H> {
         value: &NewValue<'_>,
         version: Version,
     ) -> Result<Option<Arc<LargeValue>>, OutOfMemory> {
-        let bytes = self.arena.bytes_at(place.address);
-        let (old_extent, old) = (entry::extent_of(bytes), Entry::read(bytes));
-        let old_value_bytes = old.value_bytes();
-        let old_large = match old.body {
-            Body::Inline(_) => None,
-            Body::Large { index, .. } => Some(index),
-        };
-        let mut entry = new_entry(key, value, version);
-        let mut displaced = None;
-        if entry.extent_bytes() == old_extent && old_large.is_some() == matches!(value, NewValue::Large(..)) {
-            if let (Some(index), NewValue::Large(_, large)) = (old_large, value) {
-                entry = with_index(entry, index);
-                displaced = Some(self.larges.replace(index, Arc::clone(large)));
+        let view = self.arena.view(place.address);
+        let (old_value_bytes, old_large) = (view.head.value_bytes, view.large_index());
+        let entry = new_entry(key, value, version);
+        let displaced = match (old_large, value) {
+            (None, NewValue::Inline(_)) if self.arena.overwrite(place.address, &entry, hash) => {
+                self.step.bytes += value.len();
+                None
             }
-            self.arena.overwrite(place.address, &entry, hash);
-            self.step.bytes += inline_bytes(value);
-        } else {
-            let address = self.append(old_large, hash, &entry, value)?;
-            self.directory.leaf_mut(place.at).set_offset(place.slot, address.0);
-            self.arena.kill(place.address);
-            displaced = old_large.map(|index| self.larges.remove(index));
-        }
+            _ => {
+                let address = self.append(place.at, hash, &entry, value, OVERWRITTEN_VERSION_BYTES)?;
+                let (at, slot) = self.slot_of(hash, place.address);
+                self.directory.leaf_mut(at).set_offset(slot, address.0, &self.pool);
+                self.arena.kill(place.address);
+                old_large.map(|index| self.larges.remove(index))
+            }
+        };
         self.count_out(key.len(), old_value_bytes, old_large.is_some());
         self.count_in(key.len(), value.len(), matches!(value, NewValue::Large(..)));
         Ok(displaced)
     }
 
-    /// Appends an entry to the arena and keeps its large value, if it has one.
+    /// The slot of the entry of `hash` at `address`.
+    fn slot_of(&self, hash: KeyHash, address: Address) -> (LeafAt, usize) {
+        let at = self.directory.locate(hash).expect("a live entry has a leaf");
+        let slot = self.directory.leaf(at).find(hash, &self.pool, |offset| offset == address.0);
+        (at, slot.expect("a live entry has a slot"))
+    }
+
+    /// Appends an entry to the arena, keeps its large value, if it has one, and sees to it that the leaf at `at` can hold its
+    /// address.
     fn append(
         &mut self,
-        old_large: Option<u32>,
+        at: LeafAt,
         hash: KeyHash,
         entry: &Entry<'_>,
         value: &NewValue<'_>,
+        version_bytes_min: usize,
     ) -> Result<Address, OutOfMemory> {
-        debug_assert!(old_large.is_none() || matches!(value, NewValue::Inline(_)));
-        let moved = self.arena.append_cost_bytes(entry.extent_bytes()) - entry.extent_bytes();
         let address = match value {
-            NewValue::Inline(_) => self.arena.append(entry, hash)?,
+            NewValue::Inline(_) => self.arena.append(entry, hash, version_bytes_min, Limit::Hold)?,
             NewValue::Large(_, large) => {
                 self.larges.reserve_one()?;
                 let entry = with_index(*entry, self.larges.next_index());
-                match self.arena.append(&entry, hash) {
+                match self.arena.append(&entry, hash, version_bytes_min, Limit::Hold) {
                     Ok(address) => {
                         self.larges.insert(Arc::clone(large));
                         address
@@ -256,7 +258,16 @@ impl<H: HashKeys> Table<H> {
                 }
             }
         };
-        self.step.bytes += moved + inline_bytes(value);
+        if !self.directory.leaf(at).width().holds(address.0)
+            && let Err(refused) = self.widen(at, Limit::Hold)
+        {
+            if let Some(index) = self.arena.view(address).large_index() {
+                self.larges.remove(index);
+            }
+            self.arena.kill(address);
+            return Err(refused);
+        }
+        self.step.bytes += inline_bytes(value);
         Ok(address)
     }
 
@@ -267,13 +278,9 @@ impl<H: HashKeys> Table<H> {
         let place = self.find(hash, key, &mut visited)?;
         self.step.slots += visited;
         let dead_before = self.arena.dead_bytes();
-        let entry = Entry::read(self.arena.bytes_at(place.address));
-        let value_bytes = entry.value_bytes();
-        let large = match entry.body {
-            Body::Inline(_) => None,
-            Body::Large { index, .. } => Some(index),
-        };
-        self.directory.leaf_mut(place.at).remove(place.slot);
+        let View { head, .. } = self.arena.view(place.address);
+        let (value_bytes, large) = (head.value_bytes, self.arena.view(place.address).large_index());
+        self.directory.leaf_mut(place.at).remove(place.slot, hash, &self.pool);
         self.arena.kill(place.address);
         let displaced = large.map(|index| self.larges.remove(index));
         self.count_out(key.len(), value_bytes, displaced.is_some());
@@ -288,11 +295,11 @@ impl<H: HashKeys> Table<H> {
     fn find(&self, hash: KeyHash, key: &[u8], visited: &mut usize) -> Option<Place> {
         let at = self.directory.locate(hash)?;
         let leaf = self.directory.leaf(at);
-        let slot = leaf.find(hash, |offset| {
+        let slot = leaf.find(hash, &self.pool, |offset| {
             *visited += 1;
-            entry::key_of(self.arena.bytes_at(Address(offset))) == key
+            self.arena.is_key(Address(offset), key)
         })?;
-        Some(Place { at, slot, address: Address(leaf.offset(slot)) })
+        Some(Place { at, slot, address: Address(leaf.offset(slot, &self.pool)) })
     }
 
     /// Closes the books of an operation.
@@ -338,24 +345,24 @@ impl<H: HashKeys> Table<H> {
     /// # Panics
     /// When one does not hold.
     pub(super) fn check_invariants(&self) {
-        let hash_at =
-            |offset| entry::hash_of(self.arena.bytes_at(Address(offset)), |key| self.hasher.hash_of(key));
+        let hash_at = |offset| self.arena.hash_at(Address(offset), |key| self.hasher.hash_of(key));
         let mut slots = 0;
         self.directory.check_invariants(|leaf| {
-            leaf.check_invariants(hash_at);
+            leaf.check_invariants(&self.pool, hash_at);
             slots += leaf.len() as u64;
         });
         let (mut entries, mut key_bytes, mut value_bytes, mut large_bytes, mut larges) = (0, 0, 0, 0, 0);
         self.arena.check_invariants(|address| {
-            let entry = Entry::read(self.arena.bytes_at(address));
-            let place = self.find(self.hasher.hash_of(entry.key), entry.key, &mut 0);
+            let view = self.arena.view(address);
+            let key = view.key.to_vec();
+            let place = self.find(self.hasher.hash_of(&key), &key, &mut 0);
             assert!(place.is_some_and(|place| place.address == address), "a live entry has no slot");
             entries += 1;
-            key_bytes += entry.key.len() as u64;
-            value_bytes += entry.value_bytes() as u64;
-            if let Body::Large { index, value_bytes } = entry.body {
-                assert_eq!(self.larges.get(index).len(), value_bytes as usize);
-                large_bytes += u64::from(value_bytes);
+            key_bytes += key.len() as u64;
+            value_bytes += view.head.value_bytes as u64;
+            if let Some(index) = view.large_index() {
+                assert_eq!(self.larges.get(index).len(), view.head.value_bytes);
+                large_bytes += view.head.value_bytes as u64;
                 larges += 1;
             }
         });
@@ -363,6 +370,12 @@ impl<H: HashKeys> Table<H> {
         assert_eq!((slots, entries), (self.entries, self.entries));
         assert_eq!((key_bytes, value_bytes), (self.key_bytes, self.value_bytes));
         assert_eq!(large_bytes, self.large_bytes);
+    }
+}
+
+impl<H: HashKeys> Drop for Table<H> {
+    fn drop(&mut self) {
+        self.directory.clear(&self.pool);
     }
 }
 

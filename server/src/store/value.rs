@@ -6,17 +6,17 @@ use std::sync::Arc;
 use dht_protocol::ids::Version;
 use dht_protocol::value::{ValueRef, ValueType};
 
-use super::entry;
+use super::entry::HEAD_BYTES_MAX;
 use super::large::LargeValue;
 use super::limits::{INLINE_ENTRY_BYTES_MAX, INLINE_VALUE_BYTES_MAX};
+use super::pieces::Pieces;
 use crate::memory::OutOfMemory;
 
 /// Whether a value of `value_bytes` under a key of `key_bytes` is *large*: kept outside the arena, given to
 /// [`super::Partition::put`] as [`NewValue::Large`].
 #[must_use]
 pub const fn is_large(key_bytes: usize, value_bytes: usize) -> bool {
-    value_bytes > INLINE_VALUE_BYTES_MAX
-        || entry::inline_extent_bytes(key_bytes, value_bytes) > INLINE_ENTRY_BYTES_MAX
+    value_bytes > INLINE_VALUE_BYTES_MAX || HEAD_BYTES_MAX + key_bytes + value_bytes > INLINE_ENTRY_BYTES_MAX
 }
 
 /// A value to be written.
@@ -33,7 +33,7 @@ pub enum NewValue<'a> {
 #[derive(Clone, Copy, Debug)]
 pub enum StoredValue<'a> {
     /// In the arena.
-    Inline(&'a [u8]),
+    Inline(Pieces<'a>),
     /// Outside: clone the reference, let go of the lock, then copy.
     Large(&'a Arc<LargeValue>),
 }
@@ -73,7 +73,10 @@ impl StoredValue<'_> {
     /// Length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.as_bytes().len()
+        match self {
+            StoredValue::Inline(pieces) => pieces.len(),
+            StoredValue::Large(large) => large.len(),
+        }
     }
 
     /// Whether there are no bytes.
@@ -82,12 +85,20 @@ impl StoredValue<'_> {
         self.len() == 0
     }
 
-    /// The bytes, wherever they lie.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
+    /// Copies as many bytes as there are, and `out` takes, to its start; says how many.
+    pub fn copy_to(&self, out: &mut [u8]) -> usize {
         match self {
-            StoredValue::Inline(bytes) => bytes,
-            StoredValue::Large(large) => large.as_bytes(),
+            StoredValue::Inline(pieces) => pieces.copy_to(out),
+            StoredValue::Large(large) => Pieces::whole(large.as_bytes()).copy_to(out),
+        }
+    }
+
+    /// A copy of the bytes, wherever they lie. Cost: not for large values under a lock.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        match self {
+            StoredValue::Inline(pieces) => pieces.to_vec(),
+            StoredValue::Large(large) => large.as_bytes().to_vec(),
         }
     }
 }

@@ -1,0 +1,180 @@
+//! Writing into an arena: appending, overwriting in place, killing.
+
+use dht_protocol::placement::hash::KeyHash;
+
+use super::super::entry::{
+    self, Body, Entry, HEAD_BYTES_MAX, OVERWRITTEN_VERSION_BYTES, STRETCHED_VERSION_BYTES_MAX,
+};
+use super::super::heap::Limit;
+use super::chunks::{Address, Arena, NO_CHUNK, NOWHERE};
+use crate::memory::OutOfMemory;
+
+/// A part of an entry: what of it lies in one chunk.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    pub(super) chunk: u32,
+    pub(super) place: usize,
+    pub(super) bytes: usize,
+}
+
+/// The parts of an entry, one after the other. What comes next is known before a part is given, so that part may be freed
+/// with its chunk.
+pub(super) struct Parts {
+    next: Option<Part>,
+    /// Bytes behind that.
+    left: usize,
+}
+
+impl Arena {
+    /// Appends an entry whose key has hash `hash`, its version in at least `version_bytes_min` bytes.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]: refused by the account (under [`Limit::Hold`] only), or no chunk is left; nothing changed.
+    pub(in super::super) fn append(
+        &mut self,
+        entry: &Entry<'_>,
+        hash: KeyHash,
+        version_bytes_min: usize,
+        limit: Limit,
+    ) -> Result<Address, OutOfMemory> {
+        let tail_room = match self.tail {
+            NO_CHUNK => 0,
+            tail => self.size_of(tail) - self.tail_bytes,
+        };
+        let new_base = entry::base_for(entry.version);
+        let base = if tail_room == 0 { new_base } else { self.chunks[self.tail as usize].base };
+        let mut head = [0; HEAD_BYTES_MAX];
+        let head_bytes = entry.write_head(base, hash, version_bytes_min, &mut head);
+        let index;
+        let body = match entry.body {
+            Body::Inline(value) => value,
+            Body::Large { index: large, .. } => {
+                index = large.to_le_bytes();
+                &index
+            }
+        };
+        let extent = head_bytes + entry.key.len() + body.len();
+        let first_new = self.open_chunks(extent.saturating_sub(tail_room), new_base, limit)?;
+        let start = if tail_room > 0 {
+            self.chunks[self.tail as usize].next = first_new;
+            Address::new(self.tail, self.tail_bytes)
+        } else {
+            (self.tail, self.tail_bytes) = (first_new, 0);
+            Address::new(first_new, 0)
+        };
+        for part in [&head[..head_bytes], entry.key, body] {
+            self.write_at_tail(part, start);
+        }
+        self.used_bytes += extent as u64;
+        Ok(start)
+    }
+
+    /// Writes `bytes`, a part of the entry that begins at `start`, at the end of the tail and on into the chunks behind it.
+    fn write_at_tail(&mut self, mut bytes: &[u8], start: Address) {
+        while !bytes.is_empty() {
+            if self.tail_bytes == self.size_of(self.tail) {
+                self.tail = self.chunks[self.tail as usize].next;
+                self.tail_bytes = 0;
+                self.chunks[self.tail as usize].origin = start;
+            }
+            let place = self.tail_bytes;
+            let target = &mut self.bytes_mut(self.tail)[place..];
+            let count = target.len().min(bytes.len());
+            target[..count].copy_from_slice(&bytes[..count]);
+            self.tail_bytes += count;
+            bytes = &bytes[count..];
+        }
+    }
+
+    /// Writes an entry over the one at `address` if it takes no more room; says whether it did.
+    pub(in super::super) fn overwrite(&mut self, address: Address, entry: &Entry<'_>, hash: KeyHash) -> bool {
+        let (chunk, old) = self.head_at(address);
+        let mut head = [0; HEAD_BYTES_MAX];
+        let base = chunk.base;
+        let mut head_bytes = entry.write_head(base, hash, OVERWRITTEN_VERSION_BYTES, &mut head);
+        let index;
+        let body = match entry.body {
+            Body::Inline(value) => value,
+            Body::Large { index: large, .. } => {
+                index = large.to_le_bytes();
+                &index
+            }
+        };
+        let mut extent = head_bytes + entry.key.len() + body.len();
+        let Some(unused) = old.extent_bytes().checked_sub(extent) else { return false };
+        if unused > 0 {
+            // Room that would not even hold an entry: better a longer version than a dead run.
+            let stretched = (OVERWRITTEN_VERSION_BYTES + unused).min(STRETCHED_VERSION_BYTES_MAX);
+            let stretched_bytes = entry.write_head(base, hash, stretched, &mut head);
+            extent += stretched_bytes - head_bytes;
+            head_bytes = stretched_bytes;
+        }
+        let mut sources = [&head[..head_bytes], entry.key, body].into_iter();
+        let mut source: &[u8] = &[];
+        let mut left = extent;
+        let mut parts = self.parts(address, old.extent_bytes());
+        while let Some(part) = parts.take(self) {
+            let written = left.min(part.bytes);
+            let mut at = part.place;
+            while at < part.place + written {
+                while source.is_empty() {
+                    source = sources.next().expect("the sources are as long as the extent");
+                }
+                let count = source.len().min(part.place + written - at);
+                self.bytes_mut(part.chunk)[at..at + count].copy_from_slice(&source[..count]);
+                (source, at) = (&source[count..], at + count);
+            }
+            left -= written;
+            let unused = Part { place: at, bytes: part.bytes - written, ..part };
+            self.kill_part(unused, written == 0);
+        }
+        true
+    }
+
+    /// Marks the entry at `address` dead, and frees chunks of which it was the last live part.
+    pub(in super::super) fn kill(&mut self, address: Address) {
+        let (_, head) = self.head_at(address);
+        let mut parts = self.parts(address, head.extent_bytes());
+        while let Some(part) = parts.take(self) {
+            self.kill_part(part, part.chunk != address.chunk());
+        }
+    }
+
+    /// The parts of the entry of `extent_bytes` at `address`.
+    pub(super) fn parts(&self, address: Address, extent_bytes: usize) -> Parts {
+        let (chunk, place) = (address.chunk(), address.place());
+        let bytes = extent_bytes.min(self.size_of(chunk) - place);
+        Parts { next: Some(Part { chunk, place, bytes }), left: extent_bytes - bytes }
+    }
+
+    /// Makes a part of an entry a dead run, `ends_origin` saying that nothing of the entry is left in that chunk which began in
+    /// another.
+    pub(super) fn kill_part(&mut self, part: Part, ends_origin: bool) {
+        if ends_origin {
+            self.chunks[part.chunk as usize].origin = NOWHERE;
+        }
+        if part.bytes == 0 {
+            return;
+        }
+        entry::write_dead(&mut self.bytes_mut(part.chunk)[part.place..part.place + part.bytes]);
+        self.chunks[part.chunk as usize].dead_bytes += part.bytes as u16;
+        self.dead_bytes += part.bytes as u64;
+        let filled = if part.chunk == self.tail { self.tail_bytes } else { self.size_of(part.chunk) };
+        if usize::from(self.chunks[part.chunk as usize].dead_bytes) == filled {
+            self.free_chunk(part.chunk, filled);
+        }
+    }
+}
+
+impl Parts {
+    /// The next part.
+    pub(super) fn take(&mut self, arena: &Arena) -> Option<Part> {
+        let part = self.next?;
+        self.next = (self.left > 0).then(|| {
+            let chunk = arena.chunks[part.chunk as usize].next;
+            Part { chunk, place: 0, bytes: self.left.min(arena.size_of(chunk)) }
+        });
+        self.left -= self.next.map_or(0, |next| next.bytes);
+        Some(part)
+    }
+}
