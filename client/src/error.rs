@@ -173,7 +173,10 @@ impl fmt::Display for Error {
                 write!(f, "the stored value is {stored}, which does not read as {wanted}: {reason}")
             }
             Error::Unreachable { address, reason } => {
-                write!(f, "cannot reach {address} ({reason}): check the address and that the daemon runs")
+                write!(
+                    f,
+                    "cannot reach {address} ({reason}): check the address, and that the daemon runs and has room for one more connection"
+                )
             }
             Error::WrongCluster { address, expected, found } => {
                 write!(f, "{address} belongs to ")?;

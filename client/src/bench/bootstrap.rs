@@ -45,8 +45,11 @@ fn fetch_map_from(server: &str) -> Result<ClusterMap, String> {
 /// # Errors
 /// What went wrong, with the address and what to do.
 pub(crate) fn open(address: &str, cluster_id: ClusterId) -> Result<(TcpStream, HelloAnswer), String> {
-    let unreachable =
-        |error| format!("cannot reach {address} ({error}): check the address and that the daemon runs");
+    let unreachable = |error| {
+        format!(
+            "cannot reach {address} ({error}): check the address, and that the daemon runs and has room for one more connection"
+        )
+    };
     let mut stream = connect(address).map_err(unreachable)?;
     let mut client_id = [0; 16];
     getrandom::fill(&mut client_id)

@@ -73,6 +73,9 @@ pub(crate) fn one_line(text: &str) -> String {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) Duration);
 
+/// The longest: beyond it a clock may not reach.
+const SPAN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl FromStr for Span {
     type Err = String;
 
@@ -87,8 +90,8 @@ impl FromStr for Span {
         let number: f64 =
             digits.parse().map_err(|_| "a time is a number with a unit, such as 5s".to_owned())?;
         match Duration::try_from_secs_f64(number * unit_seconds) {
-            Ok(span) if !span.is_zero() => Ok(Span(span)),
-            _ => Err("a time must be above 0".to_owned()),
+            Ok(span) if !span.is_zero() && span <= SPAN_MAX => Ok(Span(span)),
+            _ => Err("a time must be above 0 and at most a day (1440m)".to_owned()),
         }
     }
 }
@@ -169,7 +172,9 @@ mod tests {
             assert_eq!(span.0, Duration::from_millis(millis), "{text}");
             assert_eq!(span.to_string().parse(), Ok(span));
         }
-        for text in ["", "s", "5h", "-1s", "0s", "five", "NaN", "inf", "1e99"] {
+        for text in
+            ["", "s", "5h", "-1s", "0s", "five", "NaN", "inf", "1e99", "1441m", "9223372036854775807s"]
+        {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
     }
