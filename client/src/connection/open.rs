@@ -1,6 +1,6 @@
 //! Making a connection: name, socket, greeting.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -48,8 +48,18 @@ pub(crate) enum OpenError {
 /// # Errors
 /// [`OpenError`].
 pub(crate) fn open(address: &str, greeting: &Greeting, timeout: Duration) -> Result<Connection, OpenError> {
-    let unreachable = |error: std::io::Error| OpenError::Unreachable(error.to_string());
-    let resolved: Vec<SocketAddr> = address.to_socket_addrs().map_err(unreachable)?.collect();
+    open_with(|name| Ok(name.to_socket_addrs()?.collect()), address, greeting, timeout)
+}
+
+/// As [`open`], the name being looked up by `resolve`. Of several addresses the first one counts that greets.
+fn open_with(
+    resolve: impl Fn(&str) -> io::Result<Vec<SocketAddr>>,
+    address: &str,
+    greeting: &Greeting,
+    timeout: Duration,
+) -> Result<Connection, OpenError> {
+    let unreachable = |error: io::Error| OpenError::Unreachable(error.to_string());
+    let resolved = resolve(address).map_err(unreachable)?;
     let deadline = Instant::now() + timeout;
     let nothing = if resolved.is_empty() { "the name has no address" } else { "no time was left to connect" };
     let mut last = OpenError::Unreachable(nothing.to_owned());
@@ -59,9 +69,11 @@ pub(crate) fn open(address: &str, greeting: &Greeting, timeout: Duration) -> Res
         if left.is_zero() {
             break;
         }
-        match TcpStream::connect_timeout(socket_address, left) {
-            Ok(stream) => return greet(address, stream, greeting, deadline),
-            Err(error) => last = unreachable(error),
+        let until = Instant::now() + left;
+        let stream = TcpStream::connect_timeout(socket_address, left).map_err(unreachable);
+        match stream.and_then(|stream| greet(address, stream, greeting, until)) {
+            Err(OpenError::Unreachable(reason)) => last = OpenError::Unreachable(reason),
+            greeted => return greeted,
         }
     }
     Err(last)
@@ -73,7 +85,7 @@ fn greet(
     greeting: &Greeting,
     deadline: Instant,
 ) -> Result<Connection, OpenError> {
-    let unreachable = |error: std::io::Error| OpenError::Unreachable(error.to_string());
+    let unreachable = |error: io::Error| OpenError::Unreachable(error.to_string());
     prepare(&stream).map_err(unreachable)?;
     let mut frame = Vec::new();
     let hello = Hello {
@@ -146,5 +158,53 @@ impl OpenError {
                 OpenError::Refused(status, status.text().to_owned())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::testing::{FakeNode, Reply};
+
+    const GREETING: Greeting = Greeting { client_id: ClientId(7), cluster_id: ClusterId(0) };
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn node() -> (FakeNode, SocketAddr) {
+        let node = FakeNode::alone(|_| Reply::Silence);
+        let address = node.address.parse().unwrap();
+        (node, address)
+    }
+
+    #[test]
+    fn a_name_is_looked_up_for_every_connection() {
+        let ((first, first_address), (second, second_address)) = (node(), node());
+        let looked_up = Cell::new(0);
+        let resolve = |name: &str| {
+            assert_eq!(name, "node.example:7400");
+            looked_up.set(looked_up.get() + 1);
+            Ok(vec![if looked_up.get() == 1 { first_address } else { second_address }])
+        };
+        for _ in 0..2 {
+            open_with(resolve, "node.example:7400", &GREETING, TIMEOUT).unwrap();
+        }
+        assert_eq!((first.connections(), second.connections()), (1, 1));
+    }
+
+    #[test]
+    fn an_address_that_does_not_greet_leaves_the_others_their_turn() {
+        let rude = TcpListener::bind("127.0.0.1:0").unwrap();
+        let rude_address = rude.local_addr().unwrap();
+        let closes = thread::spawn(move || drop(rude.accept().unwrap()));
+        let (node, address) = node();
+        let resolve = |_: &str| Ok(vec![rude_address, address]);
+        open_with(resolve, "node.example:7400", &GREETING, TIMEOUT).unwrap();
+        assert_eq!(node.connections(), 1);
+        closes.join().unwrap();
+        let nobody = open_with(|_| Ok(vec![]), "node.example:7400", &GREETING, TIMEOUT).err();
+        assert_eq!(nobody, Some(OpenError::Unreachable("the name has no address".to_owned())));
     }
 }
