@@ -30,6 +30,7 @@ mod protocol_refusals;
 mod python_client;
 mod readme;
 mod registry;
+mod resp;
 mod retries;
 mod scanning;
 
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         pipelining::cases,
         python_client::cases,
         readme::cases,
+        resp::cases,
         retries::cases,
         scanning::cases,
     ]

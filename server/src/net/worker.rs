@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::connection_table::ConnectionTable;
 use super::door::Door;
 use super::handover::{Inlet, Outlet, handover};
+use super::peer_links::PeerLinks;
 use super::seats::Seat;
 use super::sweep::Sweep;
 use super::turn::{TurnContext, TurnEnd};
@@ -25,6 +26,7 @@ use crate::limits::{
     REFUSED_LINES_PER_WINDOW_MAX, SHUTDOWN_READ_MS, SHUTDOWN_TICK_MS, SLOW_LINES_PER_WINDOW_MAX,
 };
 use crate::metrics::WorkerMetrics;
+use crate::resp::{Answer, Scratch};
 use crate::throttle::Throttle;
 
 /// A connection on its way to a worker.
@@ -68,6 +70,7 @@ impl Worker {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry())?;
         let (inlet, outlet) = handover(HANDOVER_QUEUE_MAX, waker);
+        let links = PeerLinks::default();
         let mut turn = Loop {
             poll,
             outlet,
@@ -81,6 +84,8 @@ impl Worker {
             overdue_lines: Throttle::new(OVERDUE_LINES_PER_WINDOW_MAX),
             slow_lines: Throttle::new(SLOW_LINES_PER_WINDOW_MAX),
             refused_lines: Throttle::new(REFUSED_LINES_PER_WINDOW_MAX),
+            scratch: Scratch::default(),
+            links,
             passer,
         };
         let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || turn.run())?;
@@ -127,6 +132,8 @@ struct Loop {
     overdue_lines: Throttle,
     slow_lines: Throttle,
     refused_lines: Throttle,
+    scratch: Scratch,
+    links: PeerLinks,
     passer: Passer,
 }
 
@@ -162,6 +169,12 @@ impl Loop {
             match event.token() {
                 WAKE => self.take_over_all(),
                 token => self.turn(token),
+            }
+        }
+        while let Some((token, slot)) = self.links.take_failed() {
+            if let Some(connection) = self.connections.get_mut(token) {
+                connection.on_node_answer(slot, &Answer::NotDone("another node has this key"));
+                self.turn(token);
             }
         }
         true
@@ -212,6 +225,9 @@ impl Loop {
             return;
         };
         let mut context = TurnContext {
+            scratch: &mut self.scratch,
+            token,
+            links: &mut self.links,
             dispatcher: &self.dispatcher,
             metrics: &self.metrics,
             read_buffer: &mut self.read_buffer,
@@ -364,6 +380,8 @@ mod tests {
             overdue_lines: Throttle::new(1),
             slow_lines: Throttle::new(1),
             refused_lines: Throttle::new(1),
+            scratch: Scratch::default(),
+            links: PeerLinks::default(),
             passer: Gate::new().passer(),
         }
     }
