@@ -59,6 +59,16 @@ pub const RESP_FLUSH_STEP_KEYS: usize = 256;
 pub const RESP_MATCH_STEPS_MAX: usize = 1 << 16;
 /// Commands of one connection that wait for other nodes.
 pub const RESP_PENDING_MAX: usize = 256;
+/// Requests that a worker has under way to one other node.
+pub const PEER_REQUESTS_MAX: usize = 1_024;
+/// How long a connection to another node may take, the look-up of its name included, milliseconds.
+pub const PEER_CONNECT_TIMEOUT_MS: u64 = 1_000;
+/// How long another node may take to answer a request, milliseconds.
+pub const PEER_ANSWER_TIMEOUT_MS: u64 = 5_000;
+/// After a failure another node is left alone for so long, milliseconds: requests fail at once meanwhile.
+pub const PEER_RETRY_MS: u64 = 100;
+/// Rounds of answers and what follows from them before a worker looks at its poll again.
+pub const PEER_ROUNDS_MAX: usize = 4;
 /// Times that a command which reads and then writes a key starts over because another write got in between.
 pub const RESP_TRIES_MAX: usize = 1_000;
 
@@ -174,6 +184,8 @@ pub const MEMBERS_BYTES_MAX: u64 = 1 << 20;
 
 const _: () = assert!(GATHERED_FRAME_BYTES_MIN < READ_BUFFER_BYTES);
 const _: () = assert!(HTTP_HEAD_BYTES_MAX < READ_BUFFER_BYTES);
+const _: () = assert!(PEER_CONNECT_TIMEOUT_MS < PEER_ANSWER_TIMEOUT_MS);
+const _: () = assert!(RESP_PENDING_MAX < PEER_REQUESTS_MAX);
 const _: () = assert!(RESP_LINE_BYTES_MAX < READ_BUFFER_BYTES);
 const _: () = assert!(RESP_COMMAND_BYTES_MAX > 2 * RESP_BULK_BYTES_MAX + KEY_BYTES_MAX);
 // Places in a buffer are 32-bit numbers.

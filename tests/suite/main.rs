@@ -31,6 +31,7 @@ mod python_client;
 mod readme;
 mod registry;
 mod resp;
+mod resp_cluster;
 mod retries;
 mod scanning;
 
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         python_client::cases,
         readme::cases,
         resp::cases,
+        resp_cluster::cases,
         retries::cases,
         scanning::cases,
     ]

@@ -12,6 +12,7 @@ mod handover;
 mod inbox;
 mod keep_alive;
 mod listener;
+mod peer_link;
 mod peer_links;
 mod reservation;
 mod seats;

@@ -19,8 +19,10 @@ pub(crate) struct Flush {
     position: Position,
     /// What a page is asked for while one is under way.
     asked: Option<Asked>,
-    /// Keys of the last page that are still to be removed.
+    /// Keys of the last page that are still to be removed, at the same node.
     keys: Vec<Vec<u8>>,
+    /// Where it goes on once they are.
+    behind: Option<Position>,
     /// Requests under way.
     left: usize,
     failed: Option<Vec<u8>>,
@@ -41,7 +43,14 @@ pub(crate) enum Next {
 
 impl Flush {
     pub(crate) fn new() -> Flush {
-        Flush { position: Position::START, asked: None, keys: Vec::new(), left: 0, failed: None }
+        Flush {
+            position: Position::START,
+            asked: None,
+            keys: Vec::new(),
+            behind: None,
+            left: 0,
+            failed: None,
+        }
     }
 
     /// Takes a bounded step here, or says what it needs. After [`Next::Ask`]: [`Flush::request`], and
@@ -49,6 +58,11 @@ impl Flush {
     pub(crate) fn step(&mut self, dispatcher: &Dispatcher, metrics: &WorkerMetrics) -> Next {
         if self.left > 0 && self.keys.is_empty() {
             return Next::Wait;
+        }
+        if self.keys.is_empty()
+            && let Some(behind) = self.behind.take()
+        {
+            self.position = behind;
         }
         let nodes = dispatcher.map().nodes();
         if self.failed.is_some() && self.left == 0 {
@@ -92,7 +106,7 @@ impl Flush {
             Answer::Response(Response::Page(page)) => {
                 if let Some(asked) = self.asked.take() {
                     self.keys = page.entries().map(|entry| entry.key.to_vec()).collect();
-                    self.position = self.position.at(asked.next(page));
+                    self.behind = Some(self.position.at(asked.next(page)));
                 }
             }
             Answer::Response(Response::Version(_)) => {}
