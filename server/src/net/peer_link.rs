@@ -326,7 +326,8 @@ impl PeerLink {
     }
 
     fn forget_done(&mut self) {
-        while self.under_way.pop_front_if(|request| request.is_done).is_some() {
+        while self.under_way.front().is_some_and(|request| request.is_done) {
+            self.under_way.pop_front();
             self.first_id = self.first_id.wrapping_add(1);
         }
     }
@@ -345,7 +346,9 @@ impl PeerLink {
             let _ = stream.shutdown(Shutdown::Both);
         }
         let broken = std::mem::replace(self, PeerLink::new(common));
-        self.state = State::Down(Some(now + Duration::from_millis(PEER_RETRY_MS)));
+        // One that ends while nobody asks (it was idle for too long, the node starts anew) is opened again at once.
+        let has_failed = broken.asked_count() > 0;
+        self.state = State::Down(has_failed.then(|| now + Duration::from_millis(PEER_RETRY_MS)));
         for request in broken.under_way.iter().filter(|request| !request.is_done) {
             let Some((token, slot)) = request.asker else { continue };
             let may_be_done = request.starts_at < broken.written_bytes && is_write(request.op);

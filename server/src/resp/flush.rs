@@ -113,7 +113,7 @@ impl Flush {
             Answer::Response(Response::Refused(refusal)) if refusal.status() == Status::NotFound => {}
             Answer::Response(Response::Refused(refusal)) => self.fail(|out| reply::refusal(out, refusal)),
             Answer::Response(_) => {
-                self.fail(|out| reply::error(out, "ERR another node gave an answer of another kind"))
+                self.fail(|out| reply::error(out, "ERR another node gave an answer of another kind"));
             }
             Answer::NotDone(_) | Answer::Unknown(_) => self.fail(|out| {
                 answer.write_failure(out);

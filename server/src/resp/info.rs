@@ -10,7 +10,7 @@ use super::session::unknown_subcommand;
 use crate::dispatch::Dispatcher;
 
 /// Sections of `INFO`, and what each says.
-const SECTIONS: &[(&str, fn(&Facts, &mut String))] = &[
+const SECTIONS: &[(&str, Section)] = &[
     ("server", |facts, text| {
         line(text, "dht_version", env!("CARGO_PKG_VERSION"));
         line(text, "redis_mode", "standalone");
@@ -51,6 +51,9 @@ const SECTIONS: &[(&str, fn(&Facts, &mut String))] = &[
         }
     }),
 ];
+
+/// Appends a section's lines.
+type Section = fn(&Facts, &mut String);
 
 /// What the sections are made of.
 struct Facts {

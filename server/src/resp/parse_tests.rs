@@ -1,3 +1,5 @@
+//! Tests of cutting commands: cut at every byte, bits flipped, lengths at and beyond every limit.
+
 use super::*;
 
 /// The words of all whole commands, and what is behind them.

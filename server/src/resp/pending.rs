@@ -131,7 +131,8 @@ impl Pending {
 
     /// Lets the replies go out that nothing stands before.
     pub(crate) fn drain(&mut self, output: &mut Output) {
-        while let Some(slot) = self.slots.pop_front_if(|slot| slot.want.is_none()) {
+        while self.slots.front().is_some_and(|slot| slot.want.is_none()) {
+            let Some(slot) = self.slots.pop_front() else { return };
             self.first += 1;
             output.append_output(slot.reply);
             output.append_output(slot.after);

@@ -141,9 +141,9 @@ impl<'a> Rmw<'a> {
     /// The response to the last request.
     pub(crate) fn on_response(&mut self, resp: Resp, response: &Response<'_>, out: &mut Vec<u8>) -> Step {
         match (self.stage, response) {
-            (Stage::Direct, Response::Counted { value, .. }) => done(reply::integer(out, *value)),
+            (Stage::Direct, Response::Counted { value, .. }) => done(|| reply::integer(out, *value)),
             (Stage::Direct, Response::Appended { value_bytes, .. }) => {
-                done(reply::integer(out, i64::from(*value_bytes)))
+                done(|| reply::integer(out, i64::from(*value_bytes)))
             }
             (Stage::Direct, Response::Refused(refusal)) if refusal.status() == Status::WrongType => {
                 self.try_again(Stage::Read, out)
@@ -157,13 +157,13 @@ impl<'a> Rmw<'a> {
                 self.old = None;
                 self.on_read(resp, out)
             }
-            (Stage::Write, Response::Version(_)) => done(self.reply_written(resp, out)),
+            (Stage::Write, Response::Version(_)) => done(|| self.reply_written(resp, out)),
             (Stage::Write, Response::Refused(Refusal::ConditionFailed(_))) => {
                 self.try_again(Stage::Read, out)
             }
-            (_, Response::Refused(refusal)) => done(reply::refusal(out, refusal)),
+            (_, Response::Refused(refusal)) => done(|| reply::refusal(out, refusal)),
             (_, _) => {
-                done(reply::error(out, "ERR the node that has this key gave an answer of another kind"))
+                done(|| reply::error(out, "ERR the node that has this key gave an answer of another kind"))
             }
         }
     }
@@ -171,10 +171,12 @@ impl<'a> Rmw<'a> {
     fn try_again(&mut self, stage: Stage, out: &mut Vec<u8>) -> Step {
         self.tries_left -= 1;
         if self.tries_left == 0 {
-            return done(reply::error(
-                out,
-                "BUSY other writes to this key keep getting in between, nothing was changed: try again",
-            ));
+            return done(|| {
+                reply::error(
+                    out,
+                    "BUSY other writes to this key keep getting in between, nothing was changed: try again",
+                );
+            });
         }
         self.stage = stage;
         Step::Ask
@@ -190,7 +192,7 @@ impl<'a> Rmw<'a> {
                     (Some(_), Only::IfPresent, is_there) => is_there,
                 };
                 if !writes {
-                    return done(self.reply_written(resp, out));
+                    return done(|| self.reply_written(resp, out));
                 }
                 self.stage = Stage::Write;
                 Step::Ask
@@ -209,10 +211,10 @@ impl<'a> Rmw<'a> {
             Some(old) => parse_canonical_decimal(&old.bytes),
         };
         let Some(number) = number else {
-            return done(reply::error(out, "ERR value is not an integer or out of range"));
+            return done(|| reply::error(out, "ERR value is not an integer or out of range"));
         };
         let Some(sum) = number.checked_add(delta) else {
-            return done(reply::error(out, "ERR increment or decrement would overflow"));
+            return done(|| reply::error(out, "ERR increment or decrement would overflow"));
         };
         self.new = sum.to_string().into_bytes();
         self.stage = Stage::Write;
@@ -228,7 +230,7 @@ impl<'a> Rmw<'a> {
         }
         let head = text_of(ValueRef { value_type: old.value_type, bytes: &old.bytes });
         if head.len() + suffix.len() > VALUE_BYTES_MAX {
-            return done(reply::error(out, "ERR string exceeds maximum allowed size (16 MiB)"));
+            return done(|| reply::error(out, "ERR string exceeds maximum allowed size (16 MiB)"));
         }
         self.new = [&head, &suffix[..]].concat();
         self.stage = Stage::Write;
@@ -248,7 +250,9 @@ impl<'a> Rmw<'a> {
     }
 }
 
-fn done((): ()) -> Step {
+/// Writes the reply, and that was all.
+fn done(write: impl FnOnce()) -> Step {
+    write();
     Step::Done
 }
 

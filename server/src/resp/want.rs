@@ -68,7 +68,7 @@ impl Want {
             (Want::Value, Response::Found { value, .. }) => reply::bulk(out, &text_of(*value)),
             (Want::Value, _) if status == Status::NotFound => reply::null(resp, out),
             (Want::Length, Response::Found { value, .. }) => {
-                reply::integer(out, text_of(*value).len() as i64)
+                reply::integer(out, text_of(*value).len() as i64);
             }
             (Want::Length, _) if status == Status::NotFound => reply::integer(out, 0),
             (Want::Kind, Response::Version(_)) => reply::simple(out, "string"),
