@@ -411,7 +411,7 @@ fn counted() {
         ("resp_get", "2"),
         ("resp_set", "1"),
         ("resp_mget", "1"),
-        ("resp_refused", "1"),
+        ("commands_refused", "1"),
         ("requests_get", "4"),
     ] {
         assert_eq!(figure(name), count, "{name}");

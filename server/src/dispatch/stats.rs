@@ -129,7 +129,7 @@ impl Dispatcher {
         let help = "Requests over HTTP that were answered.";
         push(Metric::counter("http_requests", "http_requests_total", help), sum(|m| &m.http_requests));
         let help = "Commands over RESP that are not known or have a wrong number of words.";
-        push(Metric::counter("resp_refused", "resp_refused_total", help), sum(|m| &m.resp_refused));
+        push(Metric::counter("commands_refused", "commands_refused_total", help), sum(|m| &m.resp_refused));
         let help = "Requests sent to other nodes, for clients of this one.";
         push(Metric::counter("peer_requests", "peer_requests_total", help), sum(|m| &m.peer_requests));
         let help = "Requests sent to other nodes that were not answered.";

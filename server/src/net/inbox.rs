@@ -188,7 +188,7 @@ impl Inbox {
         }
         let capacity = match self.measure.go_on(&self.kept) {
             // Of a long string nearly all is still to come: no more than it takes.
-            Measured::NeedMore(front) if front > needed => needed.next_power_of_two().min(front),
+            Measured::NeedMore(front) if front >= needed => needed.next_power_of_two().min(front),
             Measured::NeedMore(_) | Measured::Whole => needed.next_power_of_two(),
         };
         if self.charge.try_grow((capacity as u64).saturating_sub(self.charge.bytes())).is_err() {
@@ -320,6 +320,58 @@ mod tests {
         let waiting = [frame(3_000), frame(3_000), frame(3_000)[..1_000].to_vec()].concat();
         inbox.keep(&waiting);
         assert_eq!(inbox.kept(), waiting);
+        let taken = inbox.take();
+        inbox.put_back(taken, waiting.len());
+        assert_eq!(memory.used_bytes(), 1 << 20);
+    }
+
+    fn set(value_bytes: usize) -> Vec<u8> {
+        let head = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${value_bytes}\r\n");
+        [head.as_bytes(), &vec![7; value_bytes], b"\r\n"].concat()
+    }
+
+    #[test]
+    fn a_long_command_is_gathered_as_it_arrives_and_its_memory_goes_back() {
+        let memory = MemoryAccount::new(10 << 20);
+        let mut inbox = Inbox::new(Door::Resp, &memory);
+        let whole = set(1_100_000);
+        inbox.keep(&whole[..40]);
+        assert!(inbox.missing_bytes().is_some_and(|missing| missing >= whole.len() - 40));
+        assert!(memory.used_bytes() < 100, "the length is announced, the bytes are not there");
+        for piece in whole[40..].chunks(100_000) {
+            assert!(!inbox.has_whole_command());
+            inbox.append(piece);
+            assert!(memory.used_bytes() <= 2 * inbox.kept().len() as u64);
+        }
+        assert!(inbox.has_whole_command() && inbox.missing_bytes().is_none());
+        assert_eq!(memory.used_bytes(), whole.len() as u64, "no more than itself");
+        let taken = inbox.take();
+        assert!(taken == whole);
+        inbox.put_back(taken, whole.len());
+        assert_eq!(memory.used_bytes(), 0);
+    }
+
+    #[test]
+    fn a_command_that_there_is_no_memory_for_is_given_up() {
+        let memory = MemoryAccount::new(64 << 10);
+        let mut inbox = Inbox::new(Door::Resp, &memory);
+        let whole = set(200_000);
+        inbox.keep(&whole[..50_000]);
+        assert!(!inbox.is_refused());
+        inbox.append(&whole[50_000..70_000]);
+        assert!(inbox.is_refused() && inbox.kept().is_empty());
+        assert_eq!(memory.used_bytes(), 0);
+    }
+
+    #[test]
+    fn whole_commands_that_wait_are_kept_even_at_the_limit() {
+        let memory = MemoryAccount::new(1 << 20);
+        memory.charge_over_limit(MemoryKind::Arena, 1 << 20);
+        let mut inbox = Inbox::new(Door::Resp, &memory);
+        let waiting = [set(3_000), set(3_000), set(3_000)[..1_000].to_vec()].concat();
+        inbox.keep(&waiting);
+        assert_eq!(inbox.kept(), waiting);
+        assert!(inbox.has_whole_command() && !inbox.is_refused());
         let taken = inbox.take();
         inbox.put_back(taken, waiting.len());
         assert_eq!(memory.used_bytes(), 1 << 20);
