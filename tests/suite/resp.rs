@@ -22,6 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("resp::commands_may_be_pipelined_and_cut_anywhere", pipelined),
         Case::new("resp::inline_commands_are_answered", inline),
         Case::new("resp::what_is_no_command_ends_the_connection", malformed),
+        Case::new("resp::commands_in_an_http_request_are_not_carried_out", http),
         Case::new("resp::values_are_the_same_at_every_door", doors),
         Case::new("resp::thousands_of_keys_in_one_command", many_keys),
         Case::new("resp::a_scan_names_every_key_once_while_others_come_and_go", scan),
@@ -254,6 +255,22 @@ fn malformed() {
         assert_eq!(client.try_reply(), None);
     }
     assert_eq!(RespClient::connect(&address).say("PING"), Reply::Simple("PONG".into()));
+}
+
+fn http() {
+    let (_daemon, address) = start(&[]);
+    for request in
+        ["POST / HTTP/1.1\r\nHost: a\r\n\r\nSET a 1\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\nSET a 1\r\n"]
+    {
+        let mut client = RespClient::connect(&address);
+        client.write(request.as_bytes());
+        let mut last = client.reply();
+        while let Some(next) = client.try_reply() {
+            last = next;
+        }
+        assert_eq!(last.error(), "ERR this port speaks Redis' protocol, not HTTP");
+    }
+    assert_eq!(RespClient::connect(&address).say("GET a"), Reply::Null);
 }
 
 fn doors() {

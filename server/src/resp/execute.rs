@@ -44,6 +44,10 @@ impl RespState {
         let Some(verb) = verb else {
             if args.len() > 0 {
                 env.metrics.resp_refused.add(1);
+                if is_http(args) {
+                    self.fail("ERR this port speaks Redis' protocol, not HTTP", output);
+                    return Flow::Close("HTTP at the RESP door");
+                }
                 self.back(output).append(|out| refuse(args, out));
             }
             return Flow::Done;
@@ -195,6 +199,12 @@ impl RespState {
         self.go_on(output, env);
         Flow::Done
     }
+}
+
+/// Whether this is a line of an HTTP request. A page in somebody's browser can send one here, with commands in its
+/// body: they must not be carried out.
+fn is_http(args: Args<'_>) -> bool {
+    args.is(0, "post") || args.is(0, "host:")
 }
 
 /// The reply to what is no command, or one with a wrong number of words.
