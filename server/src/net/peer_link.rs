@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -173,17 +173,16 @@ impl PeerLink {
         self.charge_output();
     }
 
-    /// Begins to connect.
+    /// Takes over a stream, connected or not.
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn connect(
+    pub(super) fn adopt(
         &mut self,
-        address: SocketAddr,
+        mut stream: TcpStream,
         token: Token,
         registry: &Registry,
     ) -> io::Result<()> {
-        let mut stream = TcpStream::connect(address)?;
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         self.stream = Some(stream);
         Ok(())

@@ -1,9 +1,10 @@
 //! A worker's links to the other nodes of the map, and who waits for room in one.
 //!
-//! Names are looked up by a thread of their own, one a link at a time: the resolver may hang, and a worker must not.
+//! A node that is named by a name is looked up and connected by a thread of its own, one a link at a time: the resolver
+//! may hang, a name may have several addresses, and a worker must not wait.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{self, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,13 +13,14 @@ use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use dht_protocol::ids::NodeId;
 use dht_protocol::limits::NODES_MAX;
 use dht_protocol::request::Request;
+use mio::net::TcpStream;
 use mio::{Registry, Token};
 
 use super::handover::Wake;
 use super::peer_link::{Common, Deliver, PeerLink, Taken};
 use super::waker::Waker;
 use crate::dispatch::Dispatcher;
-use crate::limits::CONNECTIONS_PER_WORKER_MAX;
+use crate::limits::{CONNECTIONS_PER_WORKER_MAX, PEER_CONNECT_TIMEOUT_MS};
 use crate::metrics::WorkerMetrics;
 use crate::resp::{Answer, SlotId};
 
@@ -26,8 +28,8 @@ use crate::resp::{Answer, SlotId};
 const TOKENS_FIRST: usize = usize::MAX - (CONNECTIONS_PER_WORKER_MAX - 1);
 const _: () = assert!(NODES_MAX < CONNECTIONS_PER_WORKER_MAX);
 
-/// What a lookup of a name came to.
-type Lookup = Receiver<io::Result<SocketAddr>>;
+/// What connecting by a name came to.
+type Lookup = Receiver<io::Result<net::TcpStream>>;
 
 /// Links of one worker.
 #[derive(Debug)]
@@ -183,8 +185,8 @@ impl Peer {
         deliver: &mut Deliver<'_>,
     ) -> io::Result<bool> {
         if self.link.wants_stream() {
-            match self.look_up(waker)? {
-                Some(address) => self.link.connect(address, token, registry)?,
+            match self.connect(waker)? {
+                Some(stream) => self.link.adopt(stream, token, registry)?,
                 None => return Ok(false),
             }
         }
@@ -192,14 +194,14 @@ impl Peer {
         self.link.read(buffer, deliver)
     }
 
-    /// The node's address; `None`: it is being looked up, and a wake follows.
-    fn look_up(&mut self, waker: &Waker) -> io::Result<Option<SocketAddr>> {
-        if let Ok(address) = self.address.parse() {
-            return Ok(Some(address));
+    /// A stream to the node, perhaps still to be connected; `None`: its name is being looked up, and a wake follows.
+    fn connect(&mut self, waker: &Waker) -> io::Result<Option<TcpStream>> {
+        if let Ok(address) = self.address.parse::<SocketAddr>() {
+            return TcpStream::connect(address).map(Some);
         }
         if let Some(lookup) = &self.lookup {
             let found = match lookup.try_recv() {
-                Ok(found) => found.map(Some),
+                Ok(found) => found.map(|stream| Some(TcpStream::from_std(stream))),
                 Err(TryRecvError::Empty) => return Ok(None),
                 Err(TryRecvError::Disconnected) => Err(io::ErrorKind::NotFound.into()),
             };
@@ -209,9 +211,7 @@ impl Peer {
         let (found, lookup) = bounded(1);
         let (name, waker) = (self.address.clone(), waker.clone());
         let look = move || {
-            let first =
-                name.to_socket_addrs().and_then(|mut all| all.next().ok_or(io::ErrorKind::NotFound.into()));
-            let _ = found.send(first);
+            let _ = found.send(connect_by_name(&name));
             waker.wake();
         };
         thread::Builder::new().name("resolver".into()).spawn(look)?;
@@ -220,6 +220,34 @@ impl Peer {
     }
 }
 
+/// Connects to the first address of the name that takes a connection.
+fn connect_by_name(name: &str) -> io::Result<net::TcpStream> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in name.to_socket_addrs()? {
+        match net::TcpStream::connect_timeout(&address, Duration::from_millis(PEER_CONNECT_TIMEOUT_MS)) {
+            Ok(stream) => return stream.set_nonblocking(true).map(|()| stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
 fn unreachable_text(address: &str) -> String {
     format!("the node {address} cannot be reached or does not answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_connected_by_the_first_of_its_addresses_that_answers() {
+        // Where the name has an address of IPv6 too, nobody listens there.
+        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let name = format!("localhost:{}", listener.local_addr().unwrap().port());
+        let stream = connect_by_name(&name).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), listener.local_addr().unwrap());
+        drop((stream, listener));
+        assert!(connect_by_name(&name).is_err());
+    }
 }
