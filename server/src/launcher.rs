@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
-use crate::config::{DEV_HTTP_PORT_OFFSET, DevSettings};
+use crate::config::{DEV_HTTP_PORT_OFFSET, DEV_RESP_PORT_OFFSET, DevSettings};
 use crate::control::StopReason;
 use crate::process;
 
@@ -55,6 +55,8 @@ struct Node {
     address: String,
     /// Where it answers HTTP.
     http: String,
+    /// Where it answers RESP.
+    resp: String,
 }
 
 /// Starts the nodes, prints a table of them and what to try on `out`, and stops them all on Ctrl-C, SIGTERM, SIGHUP,
@@ -95,22 +97,30 @@ fn start_node(settings: DevSettings, number: u16) -> Result<Node, LaunchError> {
     let local = |first: u16| if settings.base_port == 0 { 0 } else { settings.base_port + first + number };
     let listen = format!("127.0.0.1:{}", local(0));
     let http = format!("127.0.0.1:{}", local(DEV_HTTP_PORT_OFFSET));
+    let resp = format!("127.0.0.1:{}", local(DEV_RESP_PORT_OFFSET));
     let mut command = Command::new(env::current_exe().map_err(LaunchError::Spawn)?);
-    command.args(["node", "--listen", &listen, "--http", &http, "--members", "-"]);
+    command.args(["node", "--listen", &listen, "--http", &http, "--resp", &resp, "--members", "-"]);
     command.args(["--memory-limit", &settings.memory_limit_per_node.to_string()]);
     let level = settings.log_level.as_str().to_ascii_lowercase();
     command.args(["--log-level", &level, "--log-format", &settings.log_format.to_string()]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     // What the environment says is for nodes that are started by hand.
-    const NOT_FOR_CHILDREN: [&str; 6] =
-        ["DHT_LISTEN", "DHT_ADVERTISE", "DHT_HTTP", "DHT_MEMBERS", "DHT_CONFIG", "DHT_MEMORY_LIMIT"];
+    const NOT_FOR_CHILDREN: [&str; 7] = [
+        "DHT_LISTEN",
+        "DHT_ADVERTISE",
+        "DHT_HTTP",
+        "DHT_RESP",
+        "DHT_MEMBERS",
+        "DHT_CONFIG",
+        "DHT_MEMORY_LIMIT",
+    ];
     for name in NOT_FOR_CHILDREN {
         command.env_remove(name);
     }
     let mut child = command.spawn().map_err(LaunchError::Spawn)?;
     let (input, output) = (child.stdin.take(), child.stdout.take());
     match output.and_then(read_ready) {
-        Some((address, http)) => Ok(Node { child, input, address, http }),
+        Some([address, http, resp]) => Ok(Node { child, input, address, http, resp }),
         None => {
             drop(input);
             // It has printed why, and ends by itself now that its input is closed.
@@ -120,15 +130,15 @@ fn start_node(settings: DevSettings, number: u16) -> Result<Node, LaunchError> {
     }
 }
 
-/// The addresses in the lines `ready HOST:PORT` and `http HOST:PORT`.
-fn read_ready(output: ChildStdout) -> Option<(String, String)> {
+/// The addresses in the lines `ready HOST:PORT`, `http HOST:PORT` and `resp HOST:PORT`.
+fn read_ready(output: ChildStdout) -> Option<[String; 3]> {
     let mut output = BufReader::new(output);
     let mut address_behind = |word: &str| {
         let mut line = String::new();
         output.read_line(&mut line).ok()?;
         Some(line.strip_prefix(word)?.trim().to_owned())
     };
-    Some((address_behind("ready ")?, address_behind("http ")?))
+    Some([address_behind("ready ")?, address_behind("http ")?, address_behind("resp ")?])
 }
 
 impl Node {
@@ -180,11 +190,16 @@ fn print_welcome(
 ) -> io::Result<()> {
     let memory = settings.memory_limit_per_node.0 >> 20;
     let urls: Vec<String> = nodes.iter().map(|node| format!("http://{}", node.http)).collect();
-    let width_of = |texts: &[String]| texts.iter().map(String::len).max().unwrap_or(0).max("address".len());
-    let (width, url_width) = (width_of(members), width_of(&urls));
-    writeln!(out, "node  {:width$}  {:url_width$}  memory limit", "address", "figures")?;
-    for (number, (address, url)) in members.iter().zip(&urls).enumerate() {
-        writeln!(out, "{number:<4}  {address:width$}  {url:url_width$}  {memory} MiB")?;
+    let width_of = |texts: &[String]| texts.iter().map(String::len).max().unwrap_or(0).max("redis-cli".len());
+    let resps: Vec<String> = nodes.iter().map(|node| format!("resp {}", node.resp)).collect();
+    let (width, url_width, resp_width) = (width_of(members), width_of(&urls), width_of(&resps));
+    writeln!(
+        out,
+        "node  {:width$}  {:url_width$}  {:resp_width$}  memory limit",
+        "address", "figures", "redis-cli"
+    )?;
+    for (number, ((address, url), resp)) in members.iter().zip(&urls).zip(&resps).enumerate() {
+        writeln!(out, "{number:<4}  {address:width$}  {url:url_width$}  {resp:resp_width$}  {memory} MiB")?;
     }
     let dht = dht_command(members);
     writeln!(out, "\nTry, in another terminal:\n\n  {dht} put hello world\n  {dht} get hello\n")?;

@@ -13,6 +13,7 @@
 //!
 //! * `net` alone knows sockets. A worker runs a request to its end itself; there is no queue on the way.
 //! * `http` turns the bytes of the HTTP door into questions to the dispatcher, and its answers into pages.
+//! * `resp` turns the commands of the RESP door into requests, and responses into replies.
 //! * `dispatch` knows requests, and who owns a key. It takes the lock of one partition at a time.
 //! * `replication` knows which writes have been applied already.
 //! * `store` knows keys and values: hand-built tables over an arena, one pair a partition.
@@ -38,6 +39,7 @@ pub mod node;
 pub mod process;
 pub mod reload;
 pub mod replication;
+pub mod resp;
 pub mod server;
 pub mod store;
 mod sync;

@@ -1,7 +1,9 @@
 //! Every bound of the daemon, by name. What travels is bounded in `dht_protocol::limits`, the store in
 //! `store::limits`.
 
-use dht_protocol::limits::{BODY_BYTES_MAX, HEADER_BYTES, SCAN_PAGE_BYTES_MAX};
+use dht_protocol::limits::{
+    BODY_BYTES_MAX, HEADER_BYTES, KEY_BYTES_MAX, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ENTRIES_MAX, VALUE_BYTES_MAX,
+};
 
 /// Most worker threads.
 pub const WORKERS_MAX: usize = 256;
@@ -36,6 +38,39 @@ pub const IDLE_BUFFER_BYTES_MAX: usize = 4 << 10;
 pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
 /// Header fields of an HTTP request.
 pub const HTTP_HEADERS_MAX: usize = 64;
+
+/// One word of a RESP command, bytes: a value.
+pub const RESP_BULK_BYTES_MAX: usize = VALUE_BYTES_MAX;
+/// Words of a RESP command.
+pub const RESP_ARGS_MAX: usize = 1 << 16;
+/// A RESP command, bytes.
+pub const RESP_COMMAND_BYTES_MAX: usize = 64 << 20;
+/// A line of a RESP command that is written inline, bytes.
+pub const RESP_LINE_BYTES_MAX: usize = 64 << 10;
+/// Words that a worker keeps room for between two batches of RESP commands.
+pub const RESP_WORDS_KEPT_MAX: usize = 4_096;
+/// Name that a RESP client gives to its connection, bytes.
+pub const RESP_CLIENT_NAME_BYTES_MAX: usize = 256;
+/// Most keys that one `SCAN` over RESP names; `COUNT` asks for no more.
+pub const RESP_SCAN_COUNT_MAX: usize = SCAN_PAGE_ENTRIES_MAX;
+/// Keys that one step of a `FLUSHDB` removes.
+pub const RESP_FLUSH_STEP_KEYS: usize = 256;
+/// Characters of a `MATCH` pattern that one key may be compared with: a pattern of many stars tries many ways.
+pub const RESP_MATCH_STEPS_MAX: usize = 1 << 16;
+/// Commands of one connection that wait for other nodes.
+pub const RESP_PENDING_MAX: usize = 256;
+/// Requests that a worker has under way to one other node.
+pub const PEER_REQUESTS_MAX: usize = 1_024;
+/// How long a connection to another node may take, the look-up of its name included, milliseconds.
+pub const PEER_CONNECT_TIMEOUT_MS: u64 = 1_000;
+/// How long another node may take to answer a request, milliseconds.
+pub const PEER_ANSWER_TIMEOUT_MS: u64 = 5_000;
+/// After a failure another node is left alone for so long, milliseconds: requests fail at once meanwhile.
+pub const PEER_RETRY_MS: u64 = 100;
+/// Rounds of answers and what follows from them before a worker looks at its poll again.
+pub const PEER_ROUNDS_MAX: usize = 4;
+/// Times that a command which reads and then writes a key starts over because another write got in between.
+pub const RESP_TRIES_MAX: usize = 1_000;
 
 /// Connections that the system has made and the acceptor has not yet taken. The system may have a lower limit
 /// (`net.core.somaxconn`).
@@ -151,6 +186,12 @@ pub const MEMBERS_BYTES_MAX: u64 = 1 << 20;
 
 const _: () = assert!(GATHERED_FRAME_BYTES_MIN < READ_BUFFER_BYTES);
 const _: () = assert!(HTTP_HEAD_BYTES_MAX < READ_BUFFER_BYTES);
+const _: () = assert!(PEER_CONNECT_TIMEOUT_MS < PEER_ANSWER_TIMEOUT_MS);
+const _: () = assert!(RESP_PENDING_MAX < PEER_REQUESTS_MAX);
+const _: () = assert!(RESP_LINE_BYTES_MAX < READ_BUFFER_BYTES);
+const _: () = assert!(RESP_COMMAND_BYTES_MAX > 2 * RESP_BULK_BYTES_MAX + KEY_BYTES_MAX);
+// Places in a buffer are 32-bit numbers.
+const _: () = assert!(RESP_COMMAND_BYTES_MAX + READ_BUFFER_BYTES < u32::MAX as usize);
 const _: () = assert!(READ_BYTES_MAX_AT_MEMORY_LIMIT < READ_BUFFER_BYTES);
 const _: () = assert!(GREETING_SLICE_MS < GREETING_TIMEOUT_MS);
 const _: () = assert!(SHUTDOWN_TICK_MS < SHUTDOWN_READ_MS);

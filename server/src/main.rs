@@ -56,10 +56,11 @@ fn run_node(args: NodeArgs) -> u8 {
         };
     }
     log_format::start(settings.log_level, settings.log_format);
-    let announce_ready = |bound, http: Option<SocketAddr>| {
+    let announce_ready = |bound, http: Option<SocketAddr>, resp: Option<SocketAddr>| {
         let http = http.map_or(String::new(), |address| format!("http {address}\n"));
+        let resp = resp.map_or(String::new(), |address| format!("resp {address}\n"));
         // Nobody may be listening any more; that is no reason not to serve.
-        let _ = io::stdout().write_all(format!("ready {bound}\n{http}").as_bytes());
+        let _ = io::stdout().write_all(format!("ready {bound}\n{http}{resp}").as_bytes());
         let _ = io::stdout().flush();
     };
     match node::run(settings, args, announce_ready) {

@@ -65,14 +65,14 @@ impl NodeError {
 }
 
 /// Runs a node until it is told to stop. `settings` came of `args` and the file that they name, which is read again on
-/// SIGHUP. `announce_ready` is called with the addresses of the binary and of the HTTP door once they are bound.
+/// SIGHUP. `announce_ready` is called with the addresses of the binary, the HTTP and the RESP door once they are bound.
 ///
 /// # Errors
 /// [`NodeError`].
 pub fn run(
     mut settings: NodeSettings,
     args: NodeArgs,
-    announce_ready: impl FnOnce(SocketAddr, Option<SocketAddr>),
+    announce_ready: impl FnOnce(SocketAddr, Option<SocketAddr>, Option<SocketAddr>),
 ) -> Result<(), NodeError> {
     allocator::keep_long_blocks_apart();
     let (stop, stopped) = bounded(1);
@@ -83,15 +83,18 @@ pub fn run(
     let listener = bind(Door::Binary, &settings.listen).map_err(NodeError::Bind)?;
     let http = settings.http.as_ref().map(|address| bind(Door::Http, address)).transpose();
     let http = http.map_err(NodeError::Bind)?;
+    let resp = settings.resp.as_ref().map(|address| bind(Door::Resp, address)).transpose();
+    let resp = resp.map_err(NodeError::Bind)?;
     let bound = listener.address();
     let http_bound = http.as_ref().map(Listener::address);
+    let resp_bound = resp.as_ref().map(Listener::address);
     let advertise = advertised_address(&settings, bound)?;
     let known = match &settings.members {
         Members::Alone => Some(alone(&settings, &advertise)?),
         Members::Listed(members) => Some(member_of(&settings, members, &advertise)?),
         Members::FromStandardInput => None,
     };
-    announce_ready(bound, http_bound);
+    announce_ready(bound, http_bound, resp_bound);
     let (map, node) = match known {
         Some(known) => known,
         None => match members_from_input(&stop, &stopped)? {
@@ -106,7 +109,7 @@ pub fn run(
         shutdown_timeout: settings.tuning.shutdown_timeout,
     };
     let map = Arc::new(map);
-    let listeners = [Some(listener), http].into_iter().flatten().collect();
+    let listeners = [Some(listener), http, resp].into_iter().flatten().collect();
     let tuning = settings.tuning;
     let server = Server::start_tuned(listeners, Arc::clone(&map), node, &server_settings, tuning, stop)
         .map_err(NodeError::Start)?;
@@ -115,7 +118,8 @@ pub fn run(
         partitions = map.partitions_of(node).count(), of = map.ring().partitions_count(),
         workers = settings.workers, memory_limit:% = settings.memory_limit,
         max_connections = tuning.connections_max, cluster:% = map.cluster_id(),
-        http = http_bound.map_or("off".to_owned(), |address| address.to_string());
+        http = http_bound.map_or("off".to_owned(), |address| address.to_string()),
+        resp = resp_bound.map_or("off".to_owned(), |address| address.to_string());
         "started"
     );
     let mut reloader = Reloader::new(args, settings);

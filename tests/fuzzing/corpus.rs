@@ -30,6 +30,22 @@ const HTTP_SAMPLES: &[(&str, &str)] = &[
     ("folded", "GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n"),
     ("version-2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
 ];
+/// Commands of Redis' protocol, each of which is read in another way.
+const RESP_SAMPLES: &[(&str, &str)] = &[
+    ("get", "*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n"),
+    ("set", "*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$12\r\na \r\n$1\r\nvalue\r\n"),
+    ("pipelined", "*1\r\n$4\r\nPING\r\nGET key\r\n*0\r\n*2\r\n$4\r\nECHO\r\n$0\r\n\r\n*-1\r\nQUIT\n"),
+    ("inline", "set  key value\r\n\r\n  get key \n"),
+    ("quoted", "set \"a\\x20\\n\\\"b\" 'it\\'s' pre\"fix\"\r\n"),
+    ("unbalanced", "get \"a\"b\r\n"),
+    ("hello", "*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n*2\r\n$4\r\nMGET\r\n_\r\n"),
+    ("negative", "*1\r\n$-1\r\n"),
+    ("too-long", "*2\r\n$3\r\nGET\r\n$16777217\r\n"),
+    ("too-many", "*65537\r\n"),
+    ("announced", "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$16777216\r\nv"),
+    ("no-number", "*+1\r\n$01\r\na\r\n*x\r\n"),
+    ("no-end", "*1\r\n$1\r\nabc"),
+];
 /// Scripts for the dispatcher, and their length in bytes.
 const SCRIPTS: u64 = 12;
 const SCRIPT_BYTES: usize = 1_200;
@@ -73,6 +89,10 @@ fn samples_of(target: &Target) -> Samples {
                 "long".to_owned(),
                 [&[200], "GET / HTTP/1.1\r\nX: y\r\n".repeat(500).as_bytes()].concat(),
             )])
+            .collect(),
+        "resp" => RESP_SAMPLES
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), [&[4], text.as_bytes()].concat()))
             .collect(),
         "dispatcher" => (0..SCRIPTS)
             .map(|number| {

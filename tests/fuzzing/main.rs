@@ -36,6 +36,11 @@ fn http() {
 }
 
 #[test]
+fn resp() {
+    seeded::run("resp", 100_000);
+}
+
+#[test]
 fn dispatcher() {
     seeded::run("dispatcher", 3_000);
 }

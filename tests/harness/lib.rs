@@ -9,6 +9,7 @@
 //! proxy             a bad network between a client and a daemon
 //! program           runs dht or dht-bench to its end, under a deadline
 //! raw_client        one connection that speaks frames, right or wrong
+//! resp_client       one connection that speaks Redis' protocol, right or wrong
 //! requests          requests in few words
 //! routed            a connection to each node, chosen by the map
 //! resident          how much memory a process holds
@@ -35,6 +36,7 @@ pub mod random;
 pub mod raw_client;
 pub mod requests;
 pub mod resident;
+pub mod resp_client;
 pub mod routed;
 pub mod siege;
 pub mod wait;

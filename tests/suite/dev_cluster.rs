@@ -19,6 +19,7 @@ use dht_tests::wait::{PATIENCE, wait_for, wait_until};
 
 use crate::http_client::HttpClient;
 use crate::registry::Case;
+use dht_tests::resp_client::{Reply, RespClient};
 
 /// The tests of this file.
 pub(crate) fn cases() -> Vec<Case> {
@@ -108,6 +109,13 @@ fn welcome() {
         assert_eq!(HttpClient::connect(door).get("/readyz").status(), 200, "{url}");
     }
     assert_eq!(urls.len(), 3, "{shown}");
+    let resps: Vec<&str> =
+        shown.lines().skip(1).take(3).filter_map(|row| row.split_whitespace().nth(4)).collect();
+    for resp in &resps {
+        let found = RespClient::connect(resp).ask(&[b"GET", b"hello 7"]);
+        assert_eq!(found, Reply::bulk("world"), "{resp}");
+    }
+    assert_eq!(resps.len(), 3, "{shown}");
     assert_eq!(dev.process.stderr(), "", "nothing else is said");
 }
 

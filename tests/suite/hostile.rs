@@ -12,6 +12,7 @@ mod frames;
 mod full;
 mod http;
 mod peers;
+mod resp;
 mod slow;
 
 use std::collections::BTreeSet;
@@ -39,6 +40,7 @@ fn attacks() -> Vec<Case> {
         full::cases(),
         http::cases(),
         peers::cases(),
+        resp::cases(),
         slow::cases(),
     ]
     .concat()

@@ -37,6 +37,7 @@ fn figure_of(stat: &str) -> String {
     };
     let found = labelled("requests_", "dht_requests_total{operation=\"*\"}")
         .or_else(|| labelled("connections_timed_out_", "dht_connections_timed_out_total{reason=\"*\"}"))
+        .or_else(|| labelled("resp_", "dht_resp_commands_total{command=\"*\"}"))
         .or_else(|| labelled("answers_", "dht_answers_total{status=\"*\"}"))
         .or_else(memory_kind);
     let plain = match stat {
@@ -53,6 +54,9 @@ fn figure_of(stat: &str) -> String {
         | "frames_refused"
         | "output_stalls"
         | "stale_events"
+        | "commands_refused"
+        | "peer_requests"
+        | "peer_failures"
         | "http_requests" => &format!("{stat}_total"),
         other => other,
     };

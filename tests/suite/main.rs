@@ -30,6 +30,8 @@ mod protocol_refusals;
 mod python_client;
 mod readme;
 mod registry;
+mod resp;
+mod resp_cluster;
 mod retries;
 mod scanning;
 
@@ -61,6 +63,8 @@ fn main() -> ExitCode {
         pipelining::cases,
         python_client::cases,
         readme::cases,
+        resp::cases,
+        resp_cluster::cases,
         retries::cases,
         scanning::cases,
     ]

@@ -17,8 +17,8 @@ use crate::log_format::{LogFormat, parse_level};
 /// the same list, each key lives on one of them, and clients find out which by themselves. What a node holds is gone
 /// when it stops.
 ///
-/// On standard output it prints `ready HOST:PORT` once it can be reached, and `http HOST:PORT` behind it where --http
-/// was given. The log goes to standard error.
+/// On standard output it prints `ready HOST:PORT` once it can be reached, and behind it `http HOST:PORT` where --http
+/// was given, and `resp HOST:PORT` where --resp was. The log goes to standard error.
 #[derive(Debug, Parser)]
 #[command(
     name = "dhtd",
@@ -45,14 +45,14 @@ pub enum Command {
     /// the same list, each key lives on one of them, and clients find out which by themselves. What a node holds is
     /// gone when it stops.
     ///
-    /// On standard output it prints `ready HOST:PORT` once it can be reached, and `http HOST:PORT` behind it where
-    /// --http was given. The log goes to standard error.
+    /// On standard output it prints `ready HOST:PORT` once it can be reached, and behind it `http HOST:PORT` where
+    /// --http was given, and `resp HOST:PORT` where --resp was. The log goes to standard error.
     #[command(after_help = help::SHORT, after_long_help = help::NODE)]
     Node(Box<NodeArgs>),
     /// Run several nodes on this machine and stop them together
     ///
-    /// For trying things out: each node is a process of its own, listens on a local port and opens an HTTP port 100
-    /// above it. A table of them goes to standard output, with what to try. When one node ends, all are stopped, and
+    /// For trying things out: each node is a process of its own, listens on a local port, and opens an HTTP port 100
+    /// above it and one for RESP 200 above it. A table of them goes to standard output, with what to try. When one node ends, all are stopped, and
     /// what they hold is gone.
     #[command(after_help = help::SHORT_DEV, after_long_help = help::DEV)]
     Dev(DevArgs),
@@ -88,6 +88,12 @@ pub struct NodeArgs {
     /// serves, and 503 once it was told to stop. Shows figures, never a key or a value.
     #[arg(long, env = "DHT_HTTP", value_name = "HOST:PORT")]
     pub http: Option<String>,
+    /// Address to answer Redis' protocol (RESP2 and RESP3) on; port 0 takes a free one [default: none]
+    ///
+    /// For redis-cli, redis-benchmark and the client libraries of Redis: GET, SET, DEL, INCR, SCAN and others. There is
+    /// no authentication. A node asked for a key that another one has fetches it from there.
+    #[arg(long, env = "DHT_RESP", value_name = "HOST:PORT")]
+    pub resp: Option<String>,
     /// All members of a static cluster, this one included; - reads the list from standard input
     ///
     /// The list must be the same on every member, and so must --partitions and --hash-key; of two that differ the one
@@ -178,7 +184,7 @@ pub struct DevArgs {
     /// Nodes to start
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub nodes: u16,
-    /// Port of the first node, the others follow; their HTTP ports lie 100 above; 0 takes free ports
+    /// Port of the first node, the others follow; those for HTTP lie 100 above, for RESP 200; 0 takes free ports
     #[arg(long, value_name = "PORT", default_value_t = 7400)]
     pub base_port: u16,
     /// Memory of all nodes together [default: 80 % of what the machine or its cgroup has]

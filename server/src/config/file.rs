@@ -17,6 +17,7 @@ struct FileSettings {
     listen: Option<String>,
     advertise: Option<String>,
     http: Option<String>,
+    resp: Option<String>,
     members: Option<Vec<String>>,
     workers: Option<usize>,
     partitions: Option<u32>,
@@ -56,6 +57,7 @@ pub(super) fn fill_in(args: &mut NodeArgs, path: &Path) -> Result<(), ConfigErro
     args.listen = args.listen.take().or(file.listen);
     args.advertise = args.advertise.take().or(file.advertise);
     args.http = args.http.take().or(file.http);
+    args.resp = args.resp.take().or(file.resp);
     args.members = args.members.take().or(file.members.map(|list| list.join(",")));
     args.workers = args.workers.or(file.workers);
     args.partitions = args.partitions.or(file.partitions);

@@ -47,6 +47,8 @@ EXAMPLES:
       A node on its own, on 127.0.0.1:7400.
   dhtd --listen 10.0.0.1:7400 --members 10.0.0.1:7400,10.0.0.2:7400
       One of two members.
+  dhtd --resp 127.0.0.1:6400
+      With a port for Redis' clients: redis-cli -p 6400.
   dhtd --memory-limit 4GiB --max-connections 20000 --slow-ms 5 --log-format json
       Bounded, with a slow log, for a collector of logs.
   dhtd --http 127.0.0.1:7500

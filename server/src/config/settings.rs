@@ -23,6 +23,8 @@ use crate::tuning::Tuning;
 
 /// How far above a node's port `dhtd dev` puts its HTTP port; more than it has nodes.
 pub(crate) const DEV_HTTP_PORT_OFFSET: u16 = 100;
+/// How far above it is the port for RESP.
+pub(crate) const DEV_RESP_PORT_OFFSET: u16 = 200;
 /// Where a node listens unless told otherwise: this machine only.
 const LISTEN_DEFAULT: &str = "127.0.0.1:7400";
 /// How long answers may take to go out at the end, seconds.
@@ -48,6 +50,8 @@ pub struct NodeSettings {
     pub advertise: Option<String>,
     /// Address to answer HTTP on, if any.
     pub http: Option<String>,
+    /// Address to answer RESP on, if any.
+    pub resp: Option<String>,
     /// The other members.
     pub members: Members,
     /// Worker threads.
@@ -130,14 +134,16 @@ impl NodeSettings {
             return bad(format!("--advertise {advertise}: nobody can connect to port 0; name the real port"));
         }
         args.http.iter().try_for_each(|address| check_address("--http", address))?;
+        args.resp.iter().try_for_each(|address| check_address("--resp", address))?;
         let tuning = tuning_of(&args, workers)?;
         let log_level = args.log_level.unwrap_or(LevelFilter::Info);
         let log_format = args.log_format.unwrap_or(LogFormat::Text);
-        let (advertise, http, hash_key) = (args.advertise, args.http, args.hash_key);
+        let (advertise, http, resp, hash_key) = (args.advertise, args.http, args.resp, args.hash_key);
         Ok(NodeSettings {
             listen,
             advertise,
             http,
+            resp,
             members,
             workers,
             ring,
@@ -173,6 +179,9 @@ impl NodeSettings {
         }
         if let Some(http) = &self.http {
             line("http", &quoted(http));
+        }
+        if let Some(resp) = &self.resp {
+            line("resp", &quoted(resp));
         }
         match &self.members {
             Members::Alone => {}
@@ -211,7 +220,7 @@ impl DevSettings {
         let total = args.memory_limit.map_or_else(process::default_memory_limit_bytes, |limit| limit.0);
         let memory_limit_per_node = ByteSize(total / u64::from(args.nodes));
         check_memory_limit(memory_limit_per_node)?;
-        let last = u32::from(args.base_port) + u32::from(args.nodes) - 1 + u32::from(DEV_HTTP_PORT_OFFSET);
+        let last = u32::from(args.base_port) + u32::from(args.nodes) - 1 + u32::from(DEV_RESP_PORT_OFFSET);
         if args.base_port != 0 && last > u32::from(u16::MAX) {
             return Err(ConfigError::Value(format!(
                 "--base-port {}: {} nodes need ports up to {last}, past 65535; choose a lower one",
@@ -341,6 +350,7 @@ mod tests {
         assert!(error(|args| args.listen = Some("nonsense".into())).contains("HOST:PORT"));
         assert!(error(|args| args.listen = Some("host:99999".into())).contains("HOST:PORT"));
         assert!(error(|args| args.http = Some("7500".into())).contains("--http"));
+        assert!(error(|args| args.resp = Some("6400".into())).contains("--resp"));
         assert!(error(|args| args.advertise = Some(":7400".into())).contains("HOST:PORT"));
         assert!(error(|args| args.advertise = Some("host:0".into())).contains("real port"));
         assert!(error(|args| args.shutdown_timeout = Some(u64::MAX)).contains("86400"));
@@ -363,6 +373,7 @@ mod tests {
             args.members = Some("a:1, b:2".into());
             args.advertise = Some("a:1".into());
             args.http = Some("a:2".into());
+            args.resp = Some("a:3".into());
             args.hash_key = Some(HashKey::GUESSABLE);
             args.memory_limit = Some(ByteSize(3 << 20));
             args.workers = Some(3);
@@ -378,7 +389,7 @@ mod tests {
         std::fs::write(&path, settings.to_toml()).unwrap();
         let again = resolve(|args| args.config = Some(path.clone())).unwrap();
         assert_eq!(again.to_toml(), settings.to_toml());
-        assert_eq!(again.entries().len(), 15, "every setting has its line");
+        assert_eq!(again.entries().len(), 16, "every setting has its line");
         assert_eq!(again.tuning, settings.tuning);
         let flag_wins = resolve(|args| {
             args.config = Some(path.clone());

@@ -5,7 +5,7 @@
 //! key are never swapped.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -98,6 +98,8 @@ pub struct Dispatcher {
     stop: Sender<StopReason>,
     /// Set once, when the daemon begins to stop.
     is_stopping: AtomicBool,
+    /// RESP connections so far.
+    resp_connections: AtomicU64,
 }
 
 /// A frame after the first pass.
@@ -163,6 +165,7 @@ impl Dispatcher {
             tuning: LiveTuning::default(),
             stop,
             is_stopping: AtomicBool::new(false),
+            resp_connections: AtomicU64::new(0),
         }
     }
 
@@ -393,6 +396,11 @@ impl Dispatcher {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// A number for one more RESP connection, from 1.
+    pub(crate) fn number_resp_connection(&self) -> u64 {
+        self.resp_connections.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The map in force.

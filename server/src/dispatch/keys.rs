@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use dht_protocol::ids::Version;
+use dht_protocol::ids::{Epoch, RequestId, Version};
 use dht_protocol::limits::VALUE_BYTES_MAX;
 use dht_protocol::placement::hash::KeyHash;
 use dht_protocol::request::{Condition, Key, Request, WriteToken};
@@ -24,8 +24,10 @@ use crate::replication::dedup::{Admission, Outcome};
 use crate::store::{Found, LargeValue, NewValue, Pieces, StoreError, StoredValue, Written, is_large};
 use crate::sync::MutexGuard;
 
+/// Bytes of a stored integer or float.
+const NUMBER_BYTES: usize = 8;
 /// Longest decimal form of a 64-bit number: 19 digits and a sign.
-const DECIMAL_BYTES_MAX: usize = 20;
+pub(crate) const DECIMAL_BYTES_MAX: usize = 20;
 
 /// A write's way from admission to its outcome, the same for every kind of write.
 struct Write<'a> {
@@ -33,6 +35,40 @@ struct Write<'a> {
     hash: KeyHash,
     key: Key<'a>,
     writer: Option<(&'a Arc<ClientState>, WriteToken)>,
+}
+
+/// How a door writes a found entry around the bytes of its value.
+pub(crate) trait FoundShape {
+    /// Appends what stands before the value.
+    fn head(&mut self, version: Version, value_type: ValueType, value_bytes: usize, out: &mut Vec<u8>);
+    /// Appends what stands behind it.
+    fn tail(&mut self, out: &mut Vec<u8>);
+    /// Whether numbers and truth values, eight bytes at most, go through [`FoundShape::number`].
+    fn shows_numbers_as_text(&self) -> bool {
+        false
+    }
+    /// Appends one of those, all of it.
+    fn number(&mut self, _version: Version, _value: ValueRef<'_>, _out: &mut Vec<u8>) {}
+}
+
+fn is_number(value_type: ValueType) -> bool {
+    matches!(value_type, ValueType::INT | ValueType::FLOAT | ValueType::BOOL)
+}
+
+/// A found entry in a frame.
+struct FrameShape {
+    request_id: RequestId,
+    epoch: Epoch,
+}
+
+impl FoundShape for FrameShape {
+    #[inline]
+    fn head(&mut self, version: Version, value_type: ValueType, value_bytes: usize, out: &mut Vec<u8>) {
+        encode_found_head(self.request_id, self.epoch, version, value_type, value_bytes, out);
+    }
+
+    #[inline]
+    fn tail(&mut self, _: &mut Vec<u8>) {}
 }
 
 /// What a write under the lock came to, and what is to be dropped once the lock is gone.
@@ -49,8 +85,25 @@ impl Dispatcher {
         hosted: &Hosted,
         output: &mut Output,
     ) -> Status {
-        let response = match *request {
-            Request::Get { key } => return self.answer_get(frame, hash, key, hosted, output),
+        if let Request::Get { key } = *request {
+            let mut found_in = FrameShape { request_id: frame.header.request_id, epoch: self.map().epoch() };
+            return match self.answer_get(hash, key, hosted, output, &mut found_in) {
+                true => Status::Ok,
+                false => self.refuse(frame, Refusal::of(Status::NotFound), output),
+            };
+        }
+        self.respond(frame, &self.carry_out(session, request, hash, hosted), output)
+    }
+
+    /// Carries out a request that has a key and is ours, any but `GET`.
+    pub(super) fn carry_out(
+        &self,
+        session: &Session,
+        request: &Request<'_>,
+        hash: KeyHash,
+        hosted: &Hosted,
+    ) -> Response<'static> {
+        match *request {
             Request::Exists { key } => match hosted.lock().store.get(hash, key.as_bytes()) {
                 Some(found) => Response::Version(found.version),
                 None => Response::Refused(Refusal::of(Status::NotFound)),
@@ -81,34 +134,40 @@ impl Dispatcher {
                     value_bytes: done.number as u32,
                 })
             }
-            Request::Hello(_)
+            Request::Get { .. }
+            | Request::Hello(_)
             | Request::Map
             | Request::Ping
             | Request::Stats
             | Request::Scan(_)
-            | Request::PeerHello(_) => unreachable!("the dispatcher hashes keys only where there is one"),
-        };
-        self.respond(frame, &response, output)
+            | Request::PeerHello(_) => {
+                unreachable!("only requests with a key come here, and GET goes its own way")
+            }
+        }
     }
 
-    fn answer_get(
+    /// Appends what `key` holds, in the door's `shape`; `false`, and nothing is appended: there is no entry.
+    #[inline]
+    pub(super) fn answer_get(
         &self,
-        frame: &Frame<'_>,
         hash: KeyHash,
         key: Key<'_>,
         hosted: &Hosted,
         output: &mut Output,
-    ) -> Status {
-        let (request_id, epoch) = (frame.header.request_id, self.map().epoch());
+        shape: &mut impl FoundShape,
+    ) -> bool {
         let guard = hosted.lock();
-        let Some(found) = guard.store.get(hash, key.as_bytes()) else {
-            drop(guard);
-            return self.refuse(frame, Refusal::of(Status::NotFound), output);
-        };
+        let Some(found) = guard.store.get(hash, key.as_bytes()) else { return false };
         let (version, value_type, value_bytes) = (found.version, found.value_type, found.value.len());
-        output.append(|out| {
-            encode_found_head(request_id, epoch, version, value_type, value_bytes, out);
-        });
+        // A number has eight bytes; what only says that it is one goes out as it is.
+        let mut number = [0; NUMBER_BYTES];
+        if shape.shows_numbers_as_text() && is_number(value_type) && value_bytes <= NUMBER_BYTES {
+            let length = found.value.copy_to(&mut number);
+            let value = ValueRef { value_type, bytes: &number[..length] };
+            output.append(|out| shape.number(version, value, out));
+            return true;
+        }
+        output.append(|out| shape.head(version, value_type, value_bytes, out));
         match found.value {
             StoredValue::Inline(pieces) => output.append(|out| pieces.append_to(out)),
             StoredValue::Large(value) => {
@@ -117,7 +176,8 @@ impl Dispatcher {
                 output.append_large(value);
             }
         }
-        Status::Ok
+        output.append(|out| shape.tail(out));
+        true
     }
 
     fn write<'a>(
@@ -334,7 +394,7 @@ fn counter_of(found: &Found<'_>) -> Option<i64> {
 }
 
 /// Writes the canonical decimal form, without an allocation as this happens under a lock.
-fn write_decimal(number: i64, buffer: &mut [u8; DECIMAL_BYTES_MAX]) -> &[u8] {
+pub(crate) fn write_decimal(number: i64, buffer: &mut [u8; DECIMAL_BYTES_MAX]) -> &[u8] {
     let mut at = buffer.len();
     let mut rest = number.unsigned_abs();
     loop {

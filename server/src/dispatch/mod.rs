@@ -1,6 +1,7 @@
 //! From a request to its answer: who owns the key, may the write be applied, what does the table say. No socket
 //! in here; every door (the binary one, and HTTP) brings its requests to the same [`Dispatcher`].
 
+mod direct;
 mod dispatcher;
 mod hosted;
 mod keys;
@@ -13,7 +14,9 @@ mod stats;
 #[cfg(test)]
 mod stress_tests;
 
+pub(crate) use direct::Home;
 pub use dispatcher::{AnswerBounds, BatchEnd, Dispatcher, Frame, Identity};
+pub(crate) use keys::{DECIMAL_BYTES_MAX, FoundShape, write_decimal};
 pub use output::{Output, Piece};
 pub use session::Session;
 pub use slow::SlowRequest;

@@ -75,6 +75,19 @@ impl Output {
         self.pieces.push_back(Piece::Large(value));
     }
 
+    /// Appends all of `other`, of which nothing has been written.
+    pub fn append_output(&mut self, other: Output) {
+        debug_assert_eq!(other.front_written, 0);
+        if other.pieces.is_empty() {
+            // Usually a few bytes.
+            return self.append(|out| out.extend_from_slice(&other.tail));
+        }
+        self.seal_tail();
+        self.bytes += other.bytes;
+        self.pieces.extend(other.pieces);
+        self.tail = other.tail;
+    }
+
     /// The runs of bytes to write next, at most `pieces_max`.
     pub fn front(&self, pieces_max: usize) -> impl Iterator<Item = &[u8]> {
         let tail = Some(self.tail.as_slice()).filter(|tail| !tail.is_empty());
@@ -189,6 +202,25 @@ mod tests {
         }
         assert!(output.pieces.len() > 10);
         assert_eq!(drain(&mut output, 100_000).len(), lengths().sum::<usize>());
+    }
+
+    #[test]
+    fn an_output_is_appended_to_another() {
+        let memory = MemoryAccount::new(1 << 20);
+        let mut output = Output::default();
+        for text in ["ab", "cd"] {
+            output.append(|out| out.extend_from_slice(b"."));
+            let mut other = Output::default();
+            other.append(|out| out.extend_from_slice(text.as_bytes()));
+            if text == "cd" {
+                other.append_large(LargeValue::copy_of(b"EF", &memory).unwrap());
+                other.append(|out| out.extend_from_slice(b"gh"));
+            }
+            output.append_output(other);
+        }
+        output.append(|out| out.extend_from_slice(b"."));
+        assert_eq!(output.bytes(), 11);
+        assert_eq!(drain(&mut output, 3), b".ab.cdEFgh.");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use super::Dispatcher;
 use crate::memory::MemoryKind;
 use crate::metrics::{Counter, HistogramTotal, Metric, Sample, WorkerMetrics};
+use crate::resp::verb_names;
 use crate::store::PartitionUsage;
 
 impl Dispatcher {
@@ -127,6 +128,12 @@ impl Dispatcher {
         push(Metric::counter("stale_events", "stale_events_total", help), sum(|m| &m.stale_events));
         let help = "Requests over HTTP that were answered.";
         push(Metric::counter("http_requests", "http_requests_total", help), sum(|m| &m.http_requests));
+        let help = "Commands over RESP that are not known or have a wrong number of words.";
+        push(Metric::counter("commands_refused", "commands_refused_total", help), sum(|m| &m.resp_refused));
+        let help = "Requests sent to other nodes, for clients of this one.";
+        push(Metric::counter("peer_requests", "peer_requests_total", help), sum(|m| &m.peer_requests));
+        let help = "Requests sent to other nodes that were not answered.";
+        push(Metric::counter("peer_failures", "peer_failures_total", help), sum(|m| &m.peer_failures));
         let help = "Connections closed because they were silent for too long: idle, half a request sent, answers not taken.";
         let by_reason = Metric::counter("connections_timed_out_*", "connections_timed_out_total", help);
         for (reason, count) in [
@@ -136,7 +143,12 @@ impl Dispatcher {
         ] {
             samples.push(by_reason.labelled("reason", reason, count));
         }
-        let by_op = Metric::counter("requests_*", "requests_total", "Requests, by operation.");
+        let by_command = Metric::counter("resp_*", "resp_commands_total", "Commands over RESP, by command.");
+        let commands = workers.iter().map(|metrics| verb_names().zip(metrics.commands()));
+        for (name, count) in total_by(commands) {
+            samples.push(by_command.labelled("command", name, count));
+        }
+        let by_op = Metric::counter("requests_*", "requests_total", "Requests, by operation, at every door.");
         for (op, count) in total_by(workers.iter().map(|metrics| metrics.requests())) {
             samples.push(by_op.labelled("operation", &op.name().to_ascii_lowercase(), count));
         }

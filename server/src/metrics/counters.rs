@@ -7,6 +7,7 @@ use dht_protocol::op::Op;
 use dht_protocol::status::Status;
 
 use super::histogram::Histogram;
+use crate::resp::VERBS_COUNT;
 
 /// A number that one thread raises and any thread reads.
 #[derive(Debug, Default)]
@@ -90,7 +91,15 @@ pub struct WorkerMetrics {
     pub stale_events: Counter,
     /// Requests over HTTP that were answered, whatever the answer.
     pub http_requests: Counter,
-    /// How long requests of the binary protocol took.
+    /// Commands over RESP, by number of the command.
+    commands: Counters<VERBS_COUNT>,
+    /// Commands over RESP that are not known or have a wrong number of words.
+    pub resp_refused: Counter,
+    /// Requests that were sent to other nodes.
+    pub peer_requests: Counter,
+    /// Requests to other nodes that were not answered.
+    pub peer_failures: Counter,
+    /// How long requests of the binary protocol and commands over RESP took.
     pub request_durations: Histogram,
 }
 
@@ -105,6 +114,17 @@ impl WorkerMetrics {
     #[inline]
     pub fn count_answer(&self, status: Status) {
         self.answers.0[status as usize].add(1);
+    }
+
+    /// Counts a RESP command.
+    #[inline]
+    pub fn count_command(&self, number: usize) {
+        self.commands.0[number].add(1);
+    }
+
+    /// Commands over RESP, by number of the command.
+    pub fn commands(&self) -> impl Iterator<Item = u64> {
+        self.commands.0.iter().map(Counter::get)
     }
 
     /// Requests of each operation.

@@ -32,17 +32,20 @@ use crate::limits::{
     TURN_MS, WRITE_PIECES_MAX,
 };
 use crate::memory::{Charge, MemoryKind};
+use crate::resp::RespState;
 use crate::tuning::SilenceLimits;
 
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
-    peer: SocketAddr,
+    pub(super) peer: SocketAddr,
     door: Door,
     /// What has been agreed on at the binary door; as new at any other.
     session: Session,
-    inbox: Inbox,
-    output: Output,
+    /// What a RESP connection keeps; `None` at any other door.
+    pub(super) resp: Option<Box<RespState>>,
+    pub(super) inbox: Inbox,
+    pub(super) output: Output,
     /// Covers the buffers of `output`.
     output_charge: Charge,
     /// Set once nothing more is to be read: close when the answers are out.
@@ -79,6 +82,7 @@ impl Connection {
             peer,
             door,
             session: Session::default(),
+            resp: (door == Door::Resp).then(|| Box::new(RespState::new(dispatcher.number_resp_connection()))),
             inbox: Inbox::new(door, memory),
             output: Output::default(),
             output_charge: Charge::empty(memory.clone(), MemoryKind::Connections),
@@ -98,7 +102,7 @@ impl Connection {
 
     /// Whether answers wait for the peer to take them.
     pub(crate) fn has_output(&self) -> bool {
-        !self.output.is_empty()
+        !self.output.is_empty() || self.is_waiting_for_nodes()
     }
 
     /// Ends the registration before the stream is dropped.
@@ -110,6 +114,10 @@ impl Connection {
 
     /// Whether it has been silent for longer than `limits` allow.
     pub(crate) fn overdue(&self, round: u32, limits: SilenceLimits) -> Option<Overdue> {
+        if self.output.is_empty() && self.is_waiting_for_nodes() {
+            // Not the peer's silence; the links to other nodes have time-outs of their own.
+            return None;
+        }
         let under_way = UnderWay { answers: self.has_output(), request: self.inbox.is_started() };
         self.activity.overdue(round, under_way, limits)
     }
@@ -125,7 +133,7 @@ impl Connection {
     }
 
     /// Nothing more is read; answers still go out.
-    fn begin_close(&mut self, why: &'static str) {
+    pub(super) fn begin_close(&mut self, why: &'static str) {
         self.closing.get_or_insert(why);
     }
 
@@ -149,11 +157,15 @@ impl Connection {
         let mut is_first_round = true;
         self.caught_up = false;
         loop {
+            let goes_on = self.go_on_with_nodes(turn_ends, context);
             self.write_output(context)?;
             // Looked up once a round: whoever else reaches the memory limit in between must not make this round
             // stop half-way.
             let bounds = AnswerBounds { output_bytes_max: output_bytes_max(context), turn_ends, slow_ns };
-            if self.output.bytes() >= bounds.output_bytes_max {
+            if self.output.bytes() + self.waiting_bytes() >= bounds.output_bytes_max {
+                if self.output.is_empty() {
+                    return Ok(if goes_on { TurnEnd::Again } else { TurnEnd::Wait });
+                }
                 context.metrics.output_stalls.add(1);
                 return Ok(TurnEnd::Wait);
             }
@@ -163,12 +175,15 @@ impl Connection {
             if bytes_read >= READ_TURN_BYTES_MAX || begun >= turn_ends {
                 return Ok(TurnEnd::Again);
             }
+            if self.is_held() {
+                return Ok(if goes_on { TurnEnd::Again } else { TurnEnd::Wait });
+            }
             let round = Round { bounds, begun };
             if self.answer_kept(round, context) {
                 continue;
             }
             if let Some(why) = self.closing {
-                if !self.output.is_empty() {
+                if self.has_output() {
                     return Ok(TurnEnd::Wait);
                 }
                 self.finish_stream(turn_ends, context)?;
@@ -219,6 +234,9 @@ impl Connection {
             if let (_, Some(passed)) = self.inbox.swallow(&[]) {
                 self.refuse_passed(&passed, context);
             }
+            if self.inbox.is_refused() {
+                self.refuse_unkept(context);
+            }
             return Ok(count);
         }
         // Whole frames have been answered before; where no frame is gathered, what is kept is the start of a short one.
@@ -234,7 +252,7 @@ impl Connection {
         Ok(count)
     }
 
-    fn take_in(&mut self, bytes: &[u8], round: Round, context: &TurnContext<'_>) {
+    fn take_in(&mut self, bytes: &[u8], round: Round, context: &mut TurnContext<'_>) {
         let (passed, refused) = self.inbox.swallow(bytes);
         if let Some(passed) = refused {
             self.refuse_passed(&passed, context);
@@ -243,26 +261,31 @@ impl Connection {
         let used = self.answer(bytes, round, context);
         if self.closing.is_none() {
             self.inbox.keep(&bytes[used..]);
+            if self.inbox.is_refused() {
+                self.refuse_unkept(context);
+            }
         }
     }
 
     /// Answers whole frames that were kept; `true` when there were any.
-    fn answer_kept(&mut self, round: Round, context: &TurnContext<'_>) -> bool {
-        if self.inbox.kept().is_empty() {
+    fn answer_kept(&mut self, round: Round, context: &mut TurnContext<'_>) -> bool {
+        if self.inbox.kept().is_empty() || (self.door == Door::Resp && !self.inbox.has_whole_command()) {
             return false;
         }
         let bytes = self.inbox.take();
         let used = self.answer(&bytes, round, context);
         self.inbox.put_back(bytes, used);
-        used > 0
+        // A command with many keys may be answered in part.
+        used > 0 || self.door == Door::Resp
     }
 
     /// Answers the whole requests at the front of `bytes`, at least one, until a bound is reached; says how many
     /// bytes they took.
-    fn answer(&mut self, bytes: &[u8], round: Round, context: &TurnContext<'_>) -> usize {
+    fn answer(&mut self, bytes: &[u8], round: Round, context: &mut TurnContext<'_>) -> usize {
         match self.door {
             Door::Binary => self.answer_frames(bytes, round, context),
             Door::Http => self.answer_heads(bytes, round.bounds, context),
+            Door::Resp => self.answer_commands(bytes, round, context),
         }
     }
 
@@ -364,7 +387,7 @@ impl Connection {
         context.dispatcher.refuse(&Frame { header: *header, body: &[] }, refusal, &mut self.output);
     }
 
-    fn note_refusal(&mut self, what: &str, context: &TurnContext<'_>) {
+    pub(super) fn note_refusal(&mut self, what: &str, context: &TurnContext<'_>) {
         context.metrics.frames_refused.add(1);
         self.refusals += 1;
         if self.refusals <= REFUSALS_LOGGED_PER_CONNECTION_MAX {
@@ -413,7 +436,8 @@ impl Connection {
     }
 
     fn charge_output(&mut self) {
-        let bytes = self.output.buffer_bytes() as u64;
+        let waiting = self.resp.as_ref().map_or(0, |resp| resp.buffer_bytes());
+        let bytes = (self.output.buffer_bytes() + waiting) as u64;
         if bytes > self.output_charge.bytes() {
             // The answers exist already; what they take is bounded by the limits of one connection's output.
             self.output_charge.grow_over_limit(bytes - self.output_charge.bytes());

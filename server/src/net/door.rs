@@ -10,6 +10,8 @@ pub enum Door {
     Binary,
     /// HTTP, for those who watch the node.
     Http,
+    /// RESP, for clients and tools of Redis.
+    Resp,
 }
 
 impl Door {
@@ -19,6 +21,7 @@ impl Door {
         match self {
             Door::Binary => "--listen",
             Door::Http => "--http",
+            Door::Resp => "--resp",
         }
     }
 
@@ -26,7 +29,7 @@ impl Door {
     #[must_use]
     pub fn connections_reserved(self) -> usize {
         match self {
-            Door::Binary => 0,
+            Door::Binary | Door::Resp => 0,
             Door::Http => HTTP_CONNECTIONS_RESERVED,
         }
     }

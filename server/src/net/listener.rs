@@ -106,7 +106,7 @@ mod tests {
     fn a_port_in_use_is_named_with_a_remedy() {
         let first = bind(Door::Binary, "127.0.0.1:0").unwrap();
         let taken = first.address().to_string();
-        for (door, flag) in [(Door::Binary, "--listen"), (Door::Http, "--http")] {
+        for (door, flag) in [(Door::Binary, "--listen"), (Door::Http, "--http"), (Door::Resp, "--resp")] {
             let error = bind(door, &taken).unwrap_err().to_string();
             assert!(error.contains(&taken) && error.contains("in use") && error.contains(flag), "{error}");
         }

@@ -3,6 +3,7 @@
 
 mod acceptor;
 mod activity;
+mod commands;
 mod connection;
 mod connection_table;
 mod door;
@@ -11,6 +12,8 @@ mod handover;
 mod inbox;
 mod keep_alive;
 mod listener;
+mod peer_link;
+mod peer_links;
 mod reservation;
 mod seats;
 mod sweep;

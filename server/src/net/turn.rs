@@ -2,11 +2,15 @@
 
 use std::time::Instant;
 
+use mio::Token;
+
+use super::peer_links::PeerLinks;
 use crate::dispatch::{AnswerBounds, Dispatcher};
 use crate::limits::{
     OUTPUT_BYTES_MAX, OUTPUT_BYTES_MAX_AT_MEMORY_LIMIT, READ_BUFFER_BYTES, READ_BYTES_MAX_AT_MEMORY_LIMIT,
 };
 use crate::metrics::WorkerMetrics;
+use crate::resp::Scratch;
 use crate::throttle::Throttle;
 
 /// What a worker lends to a connection for a turn.
@@ -22,6 +26,12 @@ pub(crate) struct TurnContext<'a> {
     /// Lines about refused frames.
     pub(crate) refused_lines: &'a Throttle,
     pub(crate) slow_lines: &'a Throttle,
+    /// What answering RESP commands needs for a moment.
+    pub(crate) scratch: &'a mut Scratch,
+    /// The connection's own token, by which answers of other nodes find it.
+    pub(crate) token: Token,
+    /// The worker's links to other nodes.
+    pub(crate) links: &'a mut PeerLinks,
 }
 
 /// One reading of a connection and what is answered of it.

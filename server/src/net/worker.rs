@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::connection_table::ConnectionTable;
 use super::door::Door;
 use super::handover::{Inlet, Outlet, handover};
+use super::peer_links::PeerLinks;
 use super::seats::Seat;
 use super::sweep::Sweep;
 use super::turn::{TurnContext, TurnEnd};
@@ -21,10 +22,11 @@ use super::waker::{WAKE, Waker};
 use crate::dispatch::Dispatcher;
 use crate::gate::Passer;
 use crate::limits::{
-    HANDOVER_QUEUE_MAX, OVERDUE_LINES_PER_WINDOW_MAX, POLL_EVENTS_MAX, READ_BUFFER_BYTES,
+    HANDOVER_QUEUE_MAX, OVERDUE_LINES_PER_WINDOW_MAX, PEER_ROUNDS_MAX, POLL_EVENTS_MAX, READ_BUFFER_BYTES,
     REFUSED_LINES_PER_WINDOW_MAX, SHUTDOWN_READ_MS, SHUTDOWN_TICK_MS, SLOW_LINES_PER_WINDOW_MAX,
 };
 use crate::metrics::WorkerMetrics;
+use crate::resp::{Answer, Scratch};
 use crate::throttle::Throttle;
 
 /// A connection on its way to a worker.
@@ -67,6 +69,7 @@ impl Worker {
     ) -> io::Result<Worker> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry())?;
+        let links = PeerLinks::new(&dispatcher, Arc::clone(&metrics), waker.clone());
         let (inlet, outlet) = handover(HANDOVER_QUEUE_MAX, waker);
         let mut turn = Loop {
             poll,
@@ -81,6 +84,8 @@ impl Worker {
             overdue_lines: Throttle::new(OVERDUE_LINES_PER_WINDOW_MAX),
             slow_lines: Throttle::new(SLOW_LINES_PER_WINDOW_MAX),
             refused_lines: Throttle::new(REFUSED_LINES_PER_WINDOW_MAX),
+            scratch: Scratch::default(),
+            links,
             passer,
         };
         let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || turn.run())?;
@@ -127,6 +132,8 @@ struct Loop {
     overdue_lines: Throttle,
     slow_lines: Throttle,
     refused_lines: Throttle,
+    scratch: Scratch,
+    links: PeerLinks,
     passer: Passer,
 }
 
@@ -147,7 +154,11 @@ impl Loop {
 
     /// Waits for events, at most for `timeout`, and does what they ask for; `false`: the gate is closed.
     fn serve(&mut self, events: &mut Events, timeout: Option<Duration>) -> bool {
-        let timeout = if self.again.is_empty() { timeout } else { Some(Duration::ZERO) };
+        let timeout = match (timeout, self.links.timeout(self.now)) {
+            _ if !self.again.is_empty() || self.links.has_work() => Some(Duration::ZERO),
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
         self.poll(events, timeout);
         if !self.passer.pass() {
             return false;
@@ -160,11 +171,54 @@ impl Loop {
         }
         for event in &*events {
             match event.token() {
-                WAKE => self.take_over_all(),
-                token => self.turn(token),
+                WAKE => {
+                    self.take_over_all();
+                    self.links.on_wake();
+                }
+                token => match self.links.place_of(token) {
+                    Some(place) => self.links.on_event(place),
+                    None => self.turn(token),
+                },
             }
         }
+        self.serve_links();
         true
+    }
+
+    /// Lets the links to other nodes go on, and the connections that had waited for that.
+    fn serve_links(&mut self) {
+        if self.links.timeout(self.now).is_some() {
+            // No turn may have read it since the last requests went out.
+            self.now = Instant::now();
+        }
+        for _ in 0..PEER_ROUNDS_MAX {
+            let is_due = self.links.timeout(self.now).is_some_and(|left| left.is_zero());
+            if !self.links.has_work() && !is_due {
+                return;
+            }
+            let Loop { links, poll, read_buffer, connections, .. } = self;
+            let mut concerned = Vec::new();
+            let mut deliver = |token, slot, answer: &Answer<'_>| {
+                if let Some(connection) = connections.get_mut(token) {
+                    connection.on_node_answer(slot, answer);
+                    concerned.push(token);
+                }
+            };
+            let have_room = links.go_on(poll.registry(), read_buffer, &mut deliver);
+            for &token in &have_room {
+                if let Some(connection) = connections.get_mut(token) {
+                    connection.on_link_room();
+                }
+            }
+            concerned.extend(have_room);
+            concerned.sort_unstable();
+            concerned.dedup();
+            for token in concerned {
+                if self.connections.get_mut(token).is_some() {
+                    self.turn(token);
+                }
+            }
+        }
     }
 
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) {
@@ -219,6 +273,9 @@ impl Loop {
             return;
         };
         let mut context = TurnContext {
+            scratch: &mut self.scratch,
+            token,
+            links: &mut self.links,
             dispatcher: &self.dispatcher,
             metrics: &self.metrics,
             read_buffer: &mut self.read_buffer,
@@ -353,17 +410,15 @@ mod tests {
         let metrics: Arc<WorkerMetrics> = Arc::default();
         let memory = MemoryAccount::new(1 << 30);
         let poll = Poll::new().unwrap();
-        let (_, outlet) = handover(1, Waker::new(poll.registry()).unwrap());
+        let waker = Waker::new(poll.registry()).unwrap();
+        let (_, outlet) = handover(1, waker.clone());
+        let workers_metrics = vec![Arc::clone(&metrics)];
+        let dispatcher = Arc::new(Dispatcher::new(Arc::new(map), identity, memory, workers_metrics, stop));
+        let links = PeerLinks::new(&dispatcher, Arc::clone(&metrics), waker);
         Loop {
             poll,
             outlet,
-            dispatcher: Arc::new(Dispatcher::new(
-                Arc::new(map),
-                identity,
-                memory,
-                vec![Arc::clone(&metrics)],
-                stop,
-            )),
+            dispatcher,
             metrics,
             connections: ConnectionTable::new(),
             again: Vec::new(),
@@ -373,6 +428,8 @@ mod tests {
             overdue_lines: Throttle::new(OVERDUE_LINES_PER_WINDOW_MAX),
             slow_lines: Throttle::new(SLOW_LINES_PER_WINDOW_MAX),
             refused_lines: Throttle::new(REFUSED_LINES_PER_WINDOW_MAX),
+            scratch: Scratch::default(),
+            links,
             passer: Gate::new().passer(),
         }
     }

@@ -9,6 +9,7 @@
 //! response     reading a response to every operation, and writing it again
 //! peer         messages between daemons, and the judgement that follows from them
 //! http         cutting the head of an HTTP request, whole and in pieces
+//! resp         cutting commands of Redis' protocol, whole and in pieces
 //! dispatcher/  a node's answers to sequences of requests, against a model
 //! draw         numbers and choices out of an input's bytes
 //! inputs       inputs for seeded runs: random, and made of samples
@@ -24,6 +25,7 @@ pub mod http;
 mod inputs;
 pub mod peer;
 pub mod request;
+pub mod resp;
 pub mod response;
 pub mod seeded;
 pub mod targets;

@@ -15,12 +15,13 @@ pub struct Target {
 }
 
 /// Every target.
-pub const ALL: [Target; 6] = [
+pub const ALL: [Target; 7] = [
     Target { name: "frame", check: super::frame::check },
     Target { name: "request", check: super::request::check },
     Target { name: "response", check: super::response::check },
     Target { name: "peer", check: super::peer::check },
     Target { name: "http", check: super::http::check },
+    Target { name: "resp", check: super::resp::check },
     Target { name: "dispatcher", check: super::dispatcher::check },
 ];
 

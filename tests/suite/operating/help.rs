@@ -58,7 +58,7 @@ fn options() {
     // One that has a value in any case, and those that have none by default.
     let shown = Program::dhtd().arg("--print-config").run().success().stdout;
     let settings = shown.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
-    for name in settings.chain(["advertise", "http", "members", "hash-key", "slow-ms", "config"]) {
+    for name in settings.chain(["advertise", "http", "resp", "members", "hash-key", "slow-ms", "config"]) {
         let (_, of_it) = text.split_once(&format!("--{name} <")).unwrap_or_else(|| panic!("no --{name}"));
         // The variable comes last.
         let (of_it, variable) = of_it.split_once("[env: DHT_").expect("it has a variable");
