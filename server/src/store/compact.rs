@@ -4,9 +4,9 @@
 //! with the last of them the chunk is freed. Until then every entry has one live copy, so a step may stop
 //! anywhere. Three occasions:
 //!
-//! - A write or delete pays a little while more than a quarter of the arena is dead: four bytes moved for each
-//!   byte that it let die, more than the three that keep up at that quarter.
-//! - [`Table::maintain`] works until less than an eighth is dead.
+//! - A write or delete pays a little while more than a ninth of the arena is dead: ten bytes moved for each
+//!   byte that it let die, more than the eight that keep up at that ninth.
+//! - [`Table::maintain`] works until less than a twelfth is dead.
 //! - A put that was refused memory takes what its step has left, whatever the dead part of the arena.
 //!
 //! Apart from that, maintenance moves whole blocks, chunks and leaves' pieces, to lower places of the pool where that
@@ -42,7 +42,7 @@ struct Budget {
 }
 
 impl<H: HashKeys> Table<H> {
-    /// One bounded step towards an arena that is less than an eighth dead, or a sixteenth where memory is short.
+    /// One bounded step towards an arena that is less than a twelfth dead, or a sixteenth where memory is short.
     pub(super) fn maintain(&mut self, memory_is_short: bool) -> Maintained {
         self.step = Step::default();
         let victims = if self.wants_maintenance(memory_is_short) { VICTIMS_PER_STEP_MAX } else { 0 };
@@ -120,7 +120,8 @@ impl<H: HashKeys> Table<H> {
                 }
                 victims += 1;
             }
-            let left = STEP_BYTES_MAX - self.step.bytes;
+            // An entry that was moved to make room, and the value that then came, may have used it up.
+            let left = STEP_BYTES_MAX.saturating_sub(self.step.bytes);
             let bounds = BatchBounds {
                 items_max: budget.slots - visited,
                 bytes_max: (budget.bytes - done.bytes).min(left),
