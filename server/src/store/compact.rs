@@ -165,7 +165,7 @@ impl<H: HashKeys> Table<H> {
 
     /// Moves the live entry of `hash` at `address` to the tail.
     fn move_entry(&mut self, hash: KeyHash, address: Address) -> Result<(), OutOfMemory> {
-        let mut at = self.directory.locate(hash).expect("a live entry has a leaf");
+        let at = self.directory.locate(hash).expect("a live entry has a leaf");
         let view = self.arena.view(address);
         let (key_bytes, body_bytes) = (view.key.len(), view.body.len());
         let mut short = [0; SHORT_ENTRY_BYTES];
@@ -183,15 +183,11 @@ impl<H: HashKeys> Table<H> {
         };
         let entry = Entry { version: view.version, value_type: view.head.value_type, key, body };
         let moved = self.arena.append(&entry, hash, 1, Limit::Exceed)?;
-        if !self.directory.leaf(at).width().holds(moved.0) {
-            if let Err(refused) = self.widen(at, Limit::Exceed) {
-                self.arena.kill(moved);
-                return Err(refused);
-            }
-            at = self.directory.locate(hash).expect("a live entry has a leaf");
+        if let Err(refused) = self.widen_for(moved, at, Limit::Exceed) {
+            self.arena.kill(moved);
+            return Err(refused);
         }
-        let slot = self.directory.leaf(at).find(hash, &self.pool, |offset| offset == address.0);
-        let slot = slot.expect("a live entry has a slot");
+        let slot = self.slot_of(at, hash, address);
         self.directory.leaf_mut(at).set_offset(slot, moved.0, &self.pool);
         self.arena.kill(address);
         Ok(())

@@ -205,6 +205,19 @@ impl Head {
     }
 }
 
+impl Body<'_> {
+    /// The bytes that stand behind the key; `index` is where those of a large value's name are put.
+    pub(super) fn bytes<'b>(&'b self, index: &'b mut [u8; LARGE_BODY_BYTES]) -> &'b [u8] {
+        match *self {
+            Body::Inline(value) => value,
+            Body::Large { index: large, .. } => {
+                *index = large.to_le_bytes();
+                index
+            }
+        }
+    }
+}
+
 impl Entry<'_> {
     /// Length of the value.
     fn value_bytes(&self) -> usize {

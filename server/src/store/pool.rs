@@ -47,7 +47,7 @@ use super::zeroed::ZeroedWords;
 use crate::memory::{MemoryAccount, MemoryKind, OutOfMemory};
 
 /// Bytes of a page.
-pub(super) const PAGE_BYTES: usize = 4 << 10;
+const PAGE_BYTES: usize = 4 << 10;
 /// Bits of a block's name that say its class.
 const CLASS_BITS: u32 = 2;
 
@@ -267,7 +267,7 @@ impl Pool {
 
     /// Whether the block should move to a lower place, so that pages at the end become idle.
     #[inline]
-    pub(super) fn should_move(&self, block: &Block) -> bool {
+    fn should_move(&self, block: &Block) -> bool {
         let watermark = self.watermark.load(Ordering::Relaxed);
         watermark != u32::MAX && block.page() >= watermark
     }

@@ -19,7 +19,7 @@ use dht_protocol::placement::hash::KeyHash;
 
 use super::arena::{Address, Arena};
 use super::leaf::{Leaf, TAG_BITS};
-use super::limits::REHASH_BATCH_ENTRIES;
+use super::limits::{LEAF_ENTRIES_MAX, REHASH_BATCH_ENTRIES};
 use super::pool::Pool;
 use super::table::HashKeys;
 
@@ -62,22 +62,16 @@ fn hash_each(
     }
 }
 
-/// Moves the entries of `old` to `new`, a leaf for the same range that can hold them. Says how many keys it read.
-pub(super) fn move_all(
-    old: &Leaf,
-    new: &mut Leaf,
-    pool: &Pool,
-    arena: &Arena,
-    hasher: &impl HashKeys,
-) -> usize {
+/// Moves the entries of `old` to `new`, a leaf for the same range that can hold them.
+pub(super) fn move_all(old: &Leaf, new: &mut Leaf, pool: &Pool, arena: &Arena, hasher: &impl HashKeys) {
     debug_assert_eq!((old.start(), old.bits()), (new.start(), new.bits()));
     if old.home_bits() != new.home_bits() || old.lines_count() == 0 || REL_BITS + old.bits() > u64::BITS {
         for_each_hashed(old, pool, arena, hasher, |hash, offset| new.insert(hash, offset, pool));
-        return old.len();
+        return;
     }
     let known_bits = old.home_bits() + TAG_BITS;
     // Those whose home does not follow; the others are inserted first, so that they get the better places.
-    let mut to_read = [0; super::limits::LEAF_ENTRIES_MAX];
+    let mut to_read = [0; LEAF_ENTRIES_MAX];
     let mut to_read_count = 0;
     for line in 0..old.lines_count() {
         let slots = old.line(line, pool);
@@ -100,7 +94,6 @@ pub(super) fn move_all(
     }
     let to_read = to_read[..to_read_count].iter().copied();
     hash_each(to_read, arena, hasher, |hash, offset| new.insert(hash, offset, pool));
-    to_read_count
 }
 
 /// The lowest and the highest F that hashes with their home in `line` have.

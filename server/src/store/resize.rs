@@ -12,6 +12,7 @@
 
 use dht_protocol::placement::hash::KeyHash;
 
+use super::arena::Address;
 use super::directory::LeafAt;
 use super::heap::Limit;
 use super::leaf::{self, Leaf};
@@ -91,13 +92,22 @@ impl<H: HashKeys> Table<H> {
         Ok(())
     }
 
-    /// Makes the slots of the leaf at `at` wide, as its arena has come to addresses that others cannot hold.
+    /// Makes the slots of the leaf at `at` wide if they cannot hold `address`. The leaf stays where it is; its entries change
+    /// their slots.
     ///
     /// # Errors
     /// [`OutOfMemory`] under [`Limit::Hold`] only, or where the region has no more room; nothing changed.
-    pub(super) fn widen(&mut self, at: LeafAt, limit: Limit) -> Result<(), OutOfMemory> {
-        let entries = self.directory.leaf(at).len();
-        let pieces = roomy(entries + 1, Width::Wide);
+    pub(super) fn widen_for(
+        &mut self,
+        address: Address,
+        at: LeafAt,
+        limit: Limit,
+    ) -> Result<(), OutOfMemory> {
+        let leaf = self.directory.leaf(at);
+        if leaf.width().holds(address.0) {
+            return Ok(());
+        }
+        let pieces = roomy(leaf.len() + 1, Width::Wide);
         self.rebuild(at, pieces, Width::Wide, limit)
     }
 

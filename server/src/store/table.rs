@@ -19,7 +19,7 @@ use std::sync::Arc;
 use dht_protocol::ids::Version;
 use dht_protocol::placement::hash::{HashKey, KeyHash};
 
-use super::arena::{Address, Arena, View};
+use super::arena::{Address, Arena};
 use super::directory::{Directory, LeafAt, Span};
 use super::entry::{Body, Entry, OVERWRITTEN_VERSION_BYTES};
 use super::heap::Limit;
@@ -189,7 +189,6 @@ impl<H: HashKeys> Table<H> {
         let at = self.make_room(hash)?;
         let address = self.append(at, hash, &new_entry(key, value, version), value, 1)?;
         self.step.slots += 1;
-        let at = self.directory.locate(hash).unwrap_or(at);
         self.directory.leaf_mut(at).insert(hash, address.0, &self.pool);
         self.count_in(key.len(), value.len(), matches!(value, NewValue::Large(..)));
         Ok(())
@@ -212,9 +211,12 @@ impl<H: HashKeys> Table<H> {
                 None
             }
             _ => {
+                let width = self.directory.leaf(place.at).width();
                 let address = self.append(place.at, hash, &entry, value, OVERWRITTEN_VERSION_BYTES)?;
-                let (at, slot) = self.slot_of(hash, place.address);
-                self.directory.leaf_mut(at).set_offset(slot, address.0, &self.pool);
+                let is_as_it_was = self.directory.leaf(place.at).width() == width;
+                let slot =
+                    if is_as_it_was { place.slot } else { self.slot_of(place.at, hash, place.address) };
+                self.directory.leaf_mut(place.at).set_offset(slot, address.0, &self.pool);
                 self.arena.kill(place.address);
                 old_large.map(|index| self.larges.remove(index))
             }
@@ -224,11 +226,10 @@ impl<H: HashKeys> Table<H> {
         Ok(displaced)
     }
 
-    /// The slot of the entry of `hash` at `address`.
-    fn slot_of(&self, hash: KeyHash, address: Address) -> (LeafAt, usize) {
-        let at = self.directory.locate(hash).expect("a live entry has a leaf");
+    /// The slot, in the leaf at `at`, of the live entry of `hash` at `address`.
+    pub(super) fn slot_of(&self, at: LeafAt, hash: KeyHash, address: Address) -> usize {
         let slot = self.directory.leaf(at).find(hash, &self.pool, |offset| offset == address.0);
-        (at, slot.expect("a live entry has a slot"))
+        slot.expect("a live entry has a slot")
     }
 
     /// Appends an entry to the arena, keeps its large value, if it has one, and sees to it that the leaf at `at` can hold its
@@ -258,9 +259,7 @@ impl<H: HashKeys> Table<H> {
                 }
             }
         };
-        if !self.directory.leaf(at).width().holds(address.0)
-            && let Err(refused) = self.widen(at, Limit::Hold)
-        {
+        if let Err(refused) = self.widen_for(address, at, Limit::Hold) {
             if let Some(index) = self.arena.view(address).large_index() {
                 self.larges.remove(index);
             }
@@ -278,8 +277,8 @@ impl<H: HashKeys> Table<H> {
         let place = self.find(hash, key, &mut visited)?;
         self.step.slots += visited;
         let dead_before = self.arena.dead_bytes();
-        let View { head, .. } = self.arena.view(place.address);
-        let (value_bytes, large) = (head.value_bytes, self.arena.view(place.address).large_index());
+        let view = self.arena.view(place.address);
+        let (value_bytes, large) = (view.head.value_bytes, view.large_index());
         self.directory.leaf_mut(place.at).remove(place.slot, hash, &self.pool);
         self.arena.kill(place.address);
         let displaced = large.map(|index| self.larges.remove(index));

@@ -121,6 +121,11 @@ impl Arena {
         self.chunks[chunk as usize].block.as_ref().map_or(0, |block| block.class().bytes())
     }
 
+    /// How much of a chunk holds entries and dead runs: all of it, unless it is the tail.
+    pub(super) fn filled_bytes(&self, chunk: u32) -> usize {
+        if chunk == self.tail { self.tail_bytes } else { self.size_of(chunk) }
+    }
+
     #[inline]
     pub(super) fn chunk_bytes(&self, chunk: &Chunk) -> &[u8] {
         self.pool.bytes(chunk.block.as_ref().expect("what names a chunk names one in use"))
@@ -230,8 +235,7 @@ impl Arena {
             let Some(block) = &chunk.block else { continue };
             live_count += 1;
             block_bytes += block.class().bytes() as u64;
-            let is_tail = self.tail == index as u32;
-            let filled = if is_tail { self.tail_bytes } else { block.class().bytes() };
+            let filled = self.filled_bytes(index as u32);
             let (mut place, mut chunk_dead) = (0, 0);
             if chunk.origin != NOWHERE {
                 let extent = self.head_at(chunk.origin).1.extent_bytes();

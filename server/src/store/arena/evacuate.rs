@@ -69,8 +69,8 @@ impl Arena {
         let mut best: Option<(u32, u64, u64)> = None;
         for _ in 0..count.min(VICTIM_WINDOW) {
             self.hand = if self.hand as usize + 1 >= count { 0 } else { self.hand + 1 };
-            let filled = if self.hand == self.tail { self.tail_bytes } else { self.size_of(self.hand) };
-            let (dead, length) = (u64::from(self.chunks[self.hand as usize].dead_bytes), filled as u64);
+            let dead = u64::from(self.chunks[self.hand as usize].dead_bytes);
+            let length = self.filled_bytes(self.hand) as u64;
             if dead * DEAD_PARTS_CHUNK <= length {
                 continue;
             }

@@ -3,7 +3,7 @@
 use dht_protocol::placement::hash::KeyHash;
 
 use super::super::entry::{
-    self, Body, Entry, HEAD_BYTES_MAX, OVERWRITTEN_VERSION_BYTES, STRETCHED_VERSION_BYTES_MAX,
+    self, Entry, HEAD_BYTES_MAX, LARGE_BODY_BYTES, OVERWRITTEN_VERSION_BYTES, STRETCHED_VERSION_BYTES_MAX,
 };
 use super::super::heap::Limit;
 use super::chunks::{Address, Arena, NO_CHUNK, NOWHERE};
@@ -45,14 +45,8 @@ impl Arena {
         let base = if tail_room == 0 { new_base } else { self.chunks[self.tail as usize].base };
         let mut head = [0; HEAD_BYTES_MAX];
         let head_bytes = entry.write_head(base, hash, version_bytes_min, &mut head);
-        let index;
-        let body = match entry.body {
-            Body::Inline(value) => value,
-            Body::Large { index: large, .. } => {
-                index = large.to_le_bytes();
-                &index
-            }
-        };
+        let mut index = [0; LARGE_BODY_BYTES];
+        let body = entry.body.bytes(&mut index);
         let extent = head_bytes + entry.key.len() + body.len();
         let first_new = self.open_chunks(extent.saturating_sub(tail_room), new_base, limit)?;
         let start = if tail_room > 0 {
@@ -92,14 +86,8 @@ impl Arena {
         let mut head = [0; HEAD_BYTES_MAX];
         let base = chunk.base;
         let mut head_bytes = entry.write_head(base, hash, OVERWRITTEN_VERSION_BYTES, &mut head);
-        let index;
-        let body = match entry.body {
-            Body::Inline(value) => value,
-            Body::Large { index: large, .. } => {
-                index = large.to_le_bytes();
-                &index
-            }
-        };
+        let mut index = [0; LARGE_BODY_BYTES];
+        let body = entry.body.bytes(&mut index);
         let mut extent = head_bytes + entry.key.len() + body.len();
         let Some(unused) = old.extent_bytes().checked_sub(extent) else { return false };
         if unused > 0 {
@@ -159,7 +147,7 @@ impl Arena {
         entry::write_dead(&mut self.bytes_mut(part.chunk)[part.place..part.place + part.bytes]);
         self.chunks[part.chunk as usize].dead_bytes += part.bytes as u16;
         self.dead_bytes += part.bytes as u64;
-        let filled = if part.chunk == self.tail { self.tail_bytes } else { self.size_of(part.chunk) };
+        let filled = self.filled_bytes(part.chunk);
         if usize::from(self.chunks[part.chunk as usize].dead_bytes) == filled {
             self.free_chunk(part.chunk, filled);
         }
