@@ -59,15 +59,15 @@ impl Dispatcher {
     }
 
     /// Asks for the memory that looking these hashes up will touch, slots first and then the entries they name.
-    pub(crate) fn prefetch_hashes(&self, hashes: &[KeyHash]) {
-        let here = |hash: &KeyHash| match self.home_of(*hash) {
-            Home::Here(hosted) => Some((hosted, *hash)),
+    pub(crate) fn prefetch_hashes(&self, hashes: impl Iterator<Item = KeyHash> + Clone) {
+        let here = |hash: KeyHash| match self.home_of(hash) {
+            Home::Here(hosted) => Some((hosted, hash)),
             Home::There(_) => None,
         };
-        for (hosted, hash) in hashes.iter().filter_map(here) {
+        for (hosted, hash) in hashes.clone().filter_map(here) {
             hosted.lock().store.prefetch_slots(hash);
         }
-        for (hosted, hash) in hashes.iter().filter_map(here) {
+        for (hosted, hash) in hashes.filter_map(here) {
             hosted.lock().store.prefetch_entry(hash);
         }
     }

@@ -241,7 +241,7 @@ impl Dispatcher {
                     | Request::Scan(_)
                     | Request::PeerHello(_) => None,
                 };
-                let hash = key.map(|key| self.map.hash_key().hash(key.as_bytes()));
+                let hash = key.map(|key| self.hash_of(*key));
                 Prepared::Request { request, hash }
             }
         }
@@ -257,19 +257,11 @@ impl Dispatcher {
 
     /// Second pass: ask for the memory that the third will touch, slots first and then the entries they name.
     fn prefetch(&self, prepared: &[Option<Prepared<'_>>]) {
-        let hosted_of = |slot: &Option<Prepared<'_>>| match slot {
-            Some(Prepared::Request { hash: Some(hash), .. }) => {
-                let hosted = self.partitions[self.map.owners(*hash).partition.0 as usize].as_ref()?;
-                Some((hosted, *hash))
-            }
-            Some(Prepared::Request { hash: None, .. } | Prepared::Refused(_)) | None => None,
+        let hash_of = |slot: &Option<Prepared<'_>>| match slot {
+            Some(Prepared::Request { hash, .. }) => *hash,
+            Some(Prepared::Refused(_)) | None => None,
         };
-        for (hosted, hash) in prepared.iter().filter_map(hosted_of) {
-            hosted.lock().store.prefetch_slots(hash);
-        }
-        for (hosted, hash) in prepared.iter().filter_map(hosted_of) {
-            hosted.lock().store.prefetch_entry(hash);
-        }
+        self.prefetch_hashes(prepared.iter().filter_map(hash_of));
     }
 
     /// Third pass: look up and answer.

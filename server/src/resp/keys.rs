@@ -339,7 +339,7 @@ impl RespState {
             *slot = Key::new(args.get(at)).map_or(KeyHash(0), |key| env.dispatcher.hash_of(key));
             count += 1;
         }
-        env.dispatcher.prefetch_hashes(&hashes[..count]);
+        env.dispatcher.prefetch_hashes(hashes[..count].iter().copied());
         Some(hashes.into_iter().take(count))
     }
 

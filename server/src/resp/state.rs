@@ -263,7 +263,7 @@ impl RespState {
         let mut commands = std::mem::take(&mut env.scratch.commands);
         let behind = cut_batch(bytes, &mut words, &mut commands, env);
         if env.scratch.hashes.len() > 1 {
-            env.dispatcher.prefetch_hashes(&env.scratch.hashes);
+            env.dispatcher.prefetch_hashes(env.scratch.hashes.iter().copied());
         }
         let mut last = env.bounds.slow_ns.map(|_| Instant::now());
         batch.end = behind;
