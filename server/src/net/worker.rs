@@ -71,23 +71,7 @@ impl Worker {
         let waker = Waker::new(poll.registry())?;
         let links = PeerLinks::new(&dispatcher, Arc::clone(&metrics), waker.clone());
         let (inlet, outlet) = handover(HANDOVER_QUEUE_MAX, waker);
-        let mut turn = Loop {
-            poll,
-            outlet,
-            dispatcher,
-            metrics,
-            connections: ConnectionTable::new(),
-            again: Vec::new(),
-            read_buffer: vec![0; READ_BUFFER_BYTES],
-            sweep: Sweep::default(),
-            now: Instant::now(),
-            overdue_lines: Throttle::new(OVERDUE_LINES_PER_WINDOW_MAX),
-            slow_lines: Throttle::new(SLOW_LINES_PER_WINDOW_MAX),
-            refused_lines: Throttle::new(REFUSED_LINES_PER_WINDOW_MAX),
-            scratch: Scratch::default(),
-            links,
-            passer,
-        };
+        let mut turn = Loop::new(poll, outlet, dispatcher, metrics, links, passer);
         let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || turn.run())?;
         Ok(Worker { handle: WorkerHandle(inlet), thread })
     }
@@ -138,6 +122,34 @@ struct Loop {
 }
 
 impl Loop {
+    /// A loop with no connections yet.
+    fn new(
+        poll: Poll,
+        outlet: Outlet<Newcomer>,
+        dispatcher: Arc<Dispatcher>,
+        metrics: Arc<WorkerMetrics>,
+        links: PeerLinks,
+        passer: Passer,
+    ) -> Loop {
+        Loop {
+            poll,
+            outlet,
+            dispatcher,
+            metrics,
+            connections: ConnectionTable::new(),
+            again: Vec::new(),
+            read_buffer: vec![0; READ_BUFFER_BYTES],
+            sweep: Sweep::default(),
+            now: Instant::now(),
+            overdue_lines: Throttle::new(OVERDUE_LINES_PER_WINDOW_MAX),
+            slow_lines: Throttle::new(SLOW_LINES_PER_WINDOW_MAX),
+            refused_lines: Throttle::new(REFUSED_LINES_PER_WINDOW_MAX),
+            scratch: Scratch::default(),
+            links,
+            passer,
+        }
+    }
+
     fn run(&mut self) {
         let mut events = Events::with_capacity(POLL_EVENTS_MAX);
         while !self.outlet.is_stopped() {
@@ -415,23 +427,7 @@ mod tests {
         let workers_metrics = vec![Arc::clone(&metrics)];
         let dispatcher = Arc::new(Dispatcher::new(Arc::new(map), identity, memory, workers_metrics, stop));
         let links = PeerLinks::new(&dispatcher, Arc::clone(&metrics), waker);
-        Loop {
-            poll,
-            outlet,
-            dispatcher,
-            metrics,
-            connections: ConnectionTable::new(),
-            again: Vec::new(),
-            read_buffer: vec![0; READ_BUFFER_BYTES],
-            sweep: Sweep::default(),
-            now: Instant::now(),
-            overdue_lines: Throttle::new(OVERDUE_LINES_PER_WINDOW_MAX),
-            slow_lines: Throttle::new(SLOW_LINES_PER_WINDOW_MAX),
-            refused_lines: Throttle::new(REFUSED_LINES_PER_WINDOW_MAX),
-            scratch: Scratch::default(),
-            links,
-            passer: Gate::new().passer(),
-        }
+        Loop::new(poll, outlet, dispatcher, metrics, links, Gate::new().passer())
     }
 
     /// A connection that had more to read was queued again with every event, and got a turn for each place in the queue:
