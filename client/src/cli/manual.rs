@@ -5,7 +5,7 @@
 
 /// A command's manual: notes, examples, and when it exits with 1.
 macro_rules! manual {
-    ($notes:literal, $examples:literal, $failed:literal) => {
+    ($notes:expr, $examples:literal, $failed:literal) => {
         concat!(
             $notes,
             "EXAMPLES\n",
@@ -20,6 +20,29 @@ macro_rules! manual {
              DHT_LOG   what to log on standard error: off (default), error, warn, info,\n            \
              debug or trace"
         )
+    };
+}
+
+/// Notes of the commands that read and write files.
+macro_rules! formats {
+    () => {
+        "\
+Formats, by the file's ending or --format:
+  jsonl  (.jsonl, .ndjson) one JSON object a line
+  csv    (.csv)            RFC 4180; the first line names the columns; lines end
+                           in LF
+  tsv    (.tsv)            the first line names the columns; nothing is quoted:
+                           tab, newline, carriage return and backslash are
+                           written \\t \\n \\r \\\\ (when read, a backslash before
+                           anything else stands for itself)
+
+Entries have the columns or members key, type and value. Types: text, int,
+float, bool, json, and in base64 bytes, msgpack, user128 to user255. Text that
+is no UTF-8, and JSON that is none or (in JSON Lines) spreads over lines, is in
+base64 too, as text+base64 and json+base64. A key that is no UTF-8 is the member
+key_base64 in JSON Lines, and stands in CSV and TSV as its bytes are.
+
+"
     };
 }
 
@@ -137,23 +160,7 @@ once or not at all.
 );
 
 pub(crate) const IMPORT: &str = manual!(
-    "\
-Formats, by the file's ending or --format:
-  jsonl  (.jsonl, .ndjson) one JSON object a line
-  csv    (.csv)            RFC 4180; the first line names the columns; lines end
-                           in LF
-  tsv    (.tsv)            the first line names the columns; nothing is quoted:
-                           tab, newline, carriage return and backslash are
-                           written \\t \\n \\r \\\\ (when read, a backslash before
-                           anything else stands for itself)
-
-Entries have the columns or members key, type and value. Types: text, int,
-float, bool, json, and in base64 bytes, msgpack, user128 to user255. Text that
-is no UTF-8, and JSON that is none or (in JSON Lines) spreads over lines, is in
-base64 too, as text+base64 and json+base64. A key that is no UTF-8 is the member
-key_base64 in JSON Lines, and stands in CSV and TSV as its bytes are.
-
-",
+    formats!(),
     "  dht import packages.tsv --key package
       A table: rows become JSON objects.
   dht import entries.jsonl
@@ -165,23 +172,7 @@ key_base64 in JSON Lines, and stands in CSV and TSV as its bytes are.
 );
 
 pub(crate) const EXPORT: &str = manual!(
-    "\
-Formats, by the file's ending or --format:
-  jsonl  (.jsonl, .ndjson) one JSON object a line
-  csv    (.csv)            RFC 4180; the first line names the columns; lines end
-                           in LF
-  tsv    (.tsv)            the first line names the columns; nothing is quoted:
-                           tab, newline, carriage return and backslash are
-                           written \\t \\n \\r \\\\ (when read, a backslash before
-                           anything else stands for itself)
-
-Entries have the columns or members key, type and value. Types: text, int,
-float, bool, json, and in base64 bytes, msgpack, user128 to user255. Text that
-is no UTF-8, and JSON that is none or (in JSON Lines) spreads over lines, is in
-base64 too, as text+base64 and json+base64. A key that is no UTF-8 is the member
-key_base64 in JSON Lines, and stands in CSV and TSV as its bytes are.
-
-",
+    formats!(),
     "  dht export entries.jsonl
       Everything, types included.
   dht export cities.tsv --columns city,country
