@@ -384,15 +384,20 @@ fn scan() {
 }
 
 fn atomic() {
-    const ROUNDS: usize = 400;
     let (_daemon, address) = start(&["--workers", "4"]);
-    assert_eq!(RespClient::connect(&address).say("SET counter 0"), Reply::ok());
+    each_step_once(&[address], 4, 400);
+}
+
+/// `workers` at once, dealt out to `addresses`, count, append and take out what others put in, `rounds` times each: no step
+/// is lost, and none done twice.
+pub(crate) fn each_step_once(addresses: &[String], workers: usize, rounds: usize) {
+    assert_eq!(RespClient::connect(&addresses[0]).say("SET counter 0"), Reply::ok());
     let worker = |number: usize| {
-        let address = address.clone();
+        let address = addresses[number % addresses.len()].clone();
         std::thread::spawn(move || {
             let mut client = RespClient::connect(&address);
             let mut taken = vec![];
-            for round in 0..ROUNDS {
+            for round in 0..rounds {
                 assert!(matches!(client.say("INCR counter"), Reply::Integer(_)));
                 assert!(matches!(client.say("APPEND text x"), Reply::Integer(_)));
                 if let Reply::Bulk(old) = client.say(&format!("GETSET token {number}:{round}")) {
@@ -402,15 +407,16 @@ fn atomic() {
             taken
         })
     };
-    let threads: Vec<_> = (0..4).map(worker).collect();
+    let threads: Vec<_> = (0..workers).map(worker).collect();
     let mut taken: Vec<String> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-    let mut client = RespClient::connect(&address);
-    assert_eq!(client.say("GET counter"), bulk(&(4 * ROUNDS).to_string()));
-    assert_eq!(client.say("STRLEN text"), Reply::Integer(4 * ROUNDS as i64));
+    let mut client = RespClient::connect(&addresses[1 % addresses.len()]);
+    let steps = workers * rounds;
+    assert_eq!(client.say("GET counter"), bulk(&steps.to_string()));
+    assert_eq!(client.say("STRLEN text"), Reply::Integer(steps as i64));
     let Reply::Bulk(last) = client.say("GETDEL token") else { panic!("there is one") };
     taken.push(String::from_utf8(last).unwrap());
     let once: BTreeSet<&String> = taken.iter().collect();
-    assert_eq!((taken.len(), once.len()), (4 * ROUNDS, 4 * ROUNDS), "each was taken out exactly once");
+    assert_eq!((taken.len(), once.len()), (steps, steps), "each was taken out exactly once");
 }
 
 fn counted() {

@@ -11,6 +11,7 @@ use dht_tests::resp_client::{Reply, RespClient, command};
 use dht_tests::wait::{PATIENCE, wait_until};
 
 use crate::registry::Case;
+use crate::resp::each_step_once;
 use crate::resp::scan_all;
 
 /// The tests of this file.
@@ -133,33 +134,8 @@ fn order() {
 }
 
 fn atomic() {
-    const ROUNDS: usize = 100;
     let (_cluster, addresses) = start(&[]);
-    assert_eq!(RespClient::connect(&addresses[0]).say("SET counter 0"), Reply::ok());
-    let worker = |number: usize| {
-        let address = addresses[number % NODES].clone();
-        thread::spawn(move || {
-            let mut client = RespClient::connect(&address);
-            let mut taken = vec![];
-            for round in 0..ROUNDS {
-                assert!(matches!(client.say("INCR counter"), Reply::Integer(_)));
-                assert!(matches!(client.say("APPEND text x"), Reply::Integer(_)));
-                if let Reply::Bulk(old) = client.say(&format!("GETSET token {number}:{round}")) {
-                    taken.push(String::from_utf8(old).unwrap());
-                }
-            }
-            taken
-        })
-    };
-    let threads: Vec<_> = (0..6).map(worker).collect();
-    let mut taken: Vec<String> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-    let mut client = RespClient::connect(&addresses[1]);
-    assert_eq!(client.say("GET counter"), Reply::bulk((6 * ROUNDS).to_string()));
-    assert_eq!(client.say("STRLEN text"), Reply::Integer(6 * ROUNDS as i64));
-    let Reply::Bulk(last) = client.say("GETDEL token") else { panic!("there is one") };
-    taken.push(String::from_utf8(last).unwrap());
-    let once: BTreeSet<&String> = taken.iter().collect();
-    assert_eq!((taken.len(), once.len()), (6 * ROUNDS, 6 * ROUNDS), "each was taken out exactly once");
+    each_step_once(&addresses, 6, 100);
 }
 
 fn whole() {
