@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use dht_protocol::error::RequestError;
@@ -27,7 +28,8 @@ use super::slow::{SlowRequest, SlowWatch};
 use crate::cluster::greeting;
 use crate::control::StopReason;
 use crate::limits::{
-    BATCH_REQUESTS_MAX, DEDUP_BYTES_MAX, DEDUP_MEMORY_SHARE, HOUSEKEEPING_RECORDS_MAX, MEMORY_SHORT_PERCENT,
+    BATCH_REQUESTS_MAX, DEDUP_BYTES_MAX, DEDUP_MEMORY_SHARE, HOUSEKEEPING_RECORDS_MAX,
+    HOUSEKEEPING_STEP_PAUSE_US, MEMORY_SHORT_PERCENT,
 };
 use crate::memory::MemoryAccount;
 use crate::metrics::{AcceptorMetrics, WorkerMetrics};
@@ -359,7 +361,11 @@ impl Dispatcher {
         for hosted in self.partitions.iter().flatten() {
             let memory_is_short =
                 self.memory.used_bytes() >= self.memory.limit_bytes() / 100 * MEMORY_SHORT_PERCENT;
-            while go_on() && self.keep_house_step(hosted, memory_is_short) {}
+            while go_on() && self.keep_house_step(hosted, memory_is_short) {
+                // Who waits for this lock is woken when it is let go, and would find it taken again, for as long as there is
+                // work.
+                thread::sleep(Duration::from_micros(HOUSEKEEPING_STEP_PAUSE_US));
+            }
         }
         self.pool.trim();
     }
