@@ -171,7 +171,7 @@ pub const GIVE_BACK_TIME_SHARE: u32 = 100;
 pub const MEMORY_SHORT_PERCENT: u64 = 90;
 /// Bounded steps of compaction that a write refused memory may cause in its own partition, the lock let go between
 /// two of them.
-pub const ROOM_TRIES_MAX: usize = 16;
+pub const ROOM_TRIES_MAX: usize = 256;
 /// Outcomes that housekeeping looks at in one partition before it lets go of the lock.
 pub const HOUSEKEEPING_RECORDS_MAX: usize = 1_024;
 

@@ -361,6 +361,7 @@ impl Dispatcher {
         for hosted in self.partitions.iter().flatten() {
             let memory_is_short =
                 self.memory.used_bytes() >= self.memory.limit_bytes() / 100 * MEMORY_SHORT_PERCENT;
+            self.sweep_outcomes(hosted);
             while go_on() && self.keep_house_step(hosted, memory_is_short) {
                 // Who waits for this lock is woken when it is let go, and would find it taken again, for as long as there is
                 // work.
@@ -370,11 +371,15 @@ impl Dispatcher {
         self.pool.trim();
     }
 
-    fn keep_house_step(&self, hosted: &Hosted, memory_is_short: bool) -> bool {
+    fn sweep_outcomes(&self, hosted: &Hosted) {
         let mut guard = hosted.lock();
         guard.dedup.sweep(HOUSEKEEPING_RECORDS_MAX);
         guard.dedup.shrink(&self.dedup_budget);
-        guard.store.maintain(memory_is_short).more
+    }
+
+    fn keep_house_step(&self, hosted: &Hosted, memory_is_short: bool) -> bool {
+        self.pool.stock_up();
+        hosted.lock().store.maintain(memory_is_short).more
     }
 
     /// Checks every invariant of every partition. Cost: visits everything, under one lock after the other. For tests.
@@ -415,6 +420,10 @@ impl Dispatcher {
 
     pub(crate) fn partitions(&self) -> &[Option<Hosted>] {
         &self.partitions
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     pub(crate) fn clients(&self) -> &ClientTable {
