@@ -157,10 +157,10 @@ pub const MEMORY_LIMIT_DEFAULT_PERCENT: u64 = 80;
 
 /// Pause of housekeeping between two rounds over all partitions, milliseconds.
 pub const HOUSEKEEPING_PAUSE_MS: u64 = 200;
-/// Pause between two of its steps on one partition, microseconds: long enough for whoever waits for the lock to wake up and
-/// take it. Without one, writes to 16 partitions of 190,000 entries that were being compacted waited 100 ms at the 99.9th
-/// percentile.
-pub const HOUSEKEEPING_STEP_PAUSE_US: u64 = 50;
+/// Its pause between two steps on one partition whose lock somebody waits for, milliseconds. A waiter that is woken needs a
+/// part of that to take the lock; the rest keeps housekeeping from fighting with those who write there, and pay for
+/// compaction themselves.
+pub const HOUSEKEEPING_STEP_PAUSE_MS: u64 = 1;
 /// Housekeeping gives free pages back to the system where so many bytes more are resident than are in use,
 pub const GIVE_BACK_BYTES_MIN: u64 = 8 << 20;
 /// and they are one part in so many of those in use: looking for them takes the longer the more there are.

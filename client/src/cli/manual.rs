@@ -200,7 +200,7 @@ partition: growth_ with writes, compaction_ with writes, maintenance_ in the
 background. Of each kind there are _steps, the most slots and bytes that one
 step touched and moved (_slots_max, at most 1,024; _bytes_max, at most 65,536),
 and the processor time of one (_cpu_ns_p50, _p99, _p9999 for 99.99 in 100, and
-_max), from one growth step in 4 and one compaction step in 64 (_timed_steps).
+_max), taken of one step in 4, of compaction one in 64 (_timed_steps).
 step_slots_max and step_bytes_max are those of a whole operation.
 
 With --watch, a counter that only rises is followed by its rate since the round

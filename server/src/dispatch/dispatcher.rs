@@ -29,7 +29,7 @@ use crate::cluster::greeting;
 use crate::control::StopReason;
 use crate::limits::{
     BATCH_REQUESTS_MAX, DEDUP_BYTES_MAX, DEDUP_MEMORY_SHARE, HOUSEKEEPING_RECORDS_MAX,
-    HOUSEKEEPING_STEP_PAUSE_US, MEMORY_SHORT_PERCENT,
+    HOUSEKEEPING_STEP_PAUSE_MS, MEMORY_SHORT_PERCENT,
 };
 use crate::memory::MemoryAccount;
 use crate::metrics::{AcceptorMetrics, WorkerMetrics};
@@ -363,9 +363,11 @@ impl Dispatcher {
                 self.memory.used_bytes() >= self.memory.limit_bytes() / 100 * MEMORY_SHORT_PERCENT;
             self.sweep_outcomes(hosted);
             while go_on() && self.keep_house_step(hosted, memory_is_short) {
-                // Who waits for this lock is woken when it is let go, and would find it taken again, for as long as there is
-                // work.
-                thread::sleep(Duration::from_micros(HOUSEKEEPING_STEP_PAUSE_US));
+                if hosted.is_wanted() {
+                    // Who waits for this lock is woken when it is let go, and would find it taken again, for as long as there
+                    // is work.
+                    thread::sleep(Duration::from_millis(HOUSEKEEPING_STEP_PAUSE_MS));
+                }
             }
         }
         self.pool.trim();
