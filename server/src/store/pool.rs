@@ -450,6 +450,9 @@ impl fmt::Debug for Pool {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
+    use std::{fs::File, io::Read as _};
+
     use super::*;
     use crate::store::pages::STOCK_PAGES_MAX;
 
@@ -512,8 +515,10 @@ mod tests {
     /// Page faults of this thread so far that needed no disk.
     #[cfg(target_os = "linux")]
     fn faults() -> u64 {
-        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-        let (_, fields) = stat.rsplit_once(')').unwrap();
+        // On the stack: what is allocated may fault itself.
+        let mut buffer = [0; 1_024];
+        let count = File::open("/proc/thread-self/stat").unwrap().read(&mut buffer).unwrap();
+        let (_, fields) = str::from_utf8(&buffer[..count]).unwrap().rsplit_once(')').unwrap();
         fields.split_whitespace().nth(7).unwrap().parse().unwrap()
     }
 
@@ -545,8 +550,9 @@ mod tests {
                 "{stock_bytes} bytes in stock"
             );
         }
-        // Besides its first steps, the books over pages and what reading the counter takes may fault.
-        assert!(late < PAGES / 10, "{late} faults for {PAGES} pages");
+        // Without a stock every page would. The first steps and the books over pages may fault, and the memory that an address
+        // sanitizer keeps beside ours does for a page in four.
+        assert!(late < PAGES / 2, "{late} faults for {PAGES} pages");
         held.into_iter().for_each(|block| pool.give_back(block, MemoryKind::Arena));
         pool.trim();
         pool.stock_up();
