@@ -157,6 +157,10 @@ pub const MEMORY_LIMIT_DEFAULT_PERCENT: u64 = 80;
 
 /// Pause of housekeeping between two rounds over all partitions, milliseconds.
 pub const HOUSEKEEPING_PAUSE_MS: u64 = 200;
+/// Its pause between two steps on one partition whose lock somebody waits for, milliseconds. A waiter that is woken needs a
+/// part of that to take the lock; the rest keeps housekeeping from fighting with those who write there, and pay for
+/// compaction themselves.
+pub const HOUSEKEEPING_STEP_PAUSE_MS: u64 = 1;
 /// Housekeeping gives free pages back to the system where so many bytes more are resident than are in use,
 pub const GIVE_BACK_BYTES_MIN: u64 = 8 << 20;
 /// and they are one part in so many of those in use: looking for them takes the longer the more there are.
@@ -167,7 +171,7 @@ pub const GIVE_BACK_TIME_SHARE: u32 = 100;
 pub const MEMORY_SHORT_PERCENT: u64 = 90;
 /// Bounded steps of compaction that a write refused memory may cause in its own partition, the lock let go between
 /// two of them.
-pub const ROOM_TRIES_MAX: usize = 16;
+pub const ROOM_TRIES_MAX: usize = 256;
 /// Outcomes that housekeeping looks at in one partition before it lets go of the lock.
 pub const HOUSEKEEPING_RECORDS_MAX: usize = 1_024;
 

@@ -191,8 +191,17 @@ pub(crate) const MAP: &str = manual!(
 
 pub(crate) const STATS: &str = manual!(
     "\
-A total is the sum over the nodes; of names that end in _max, the greatest.
-Names that end in _bytes count bytes, in _ms milliseconds.
+A total is the sum over the nodes; of names that end in _max or in a percentile
+as _p99, the greatest. Names that end in _bytes count bytes, in _ms
+milliseconds; those with _ns_ in them nanoseconds.
+
+Tables grow and entries are moved together in steps, each under the lock of one
+partition: growth_ with writes, compaction_ with writes, maintenance_ in the
+background. Of each kind there are _steps, the most slots and bytes that one
+step touched and moved (_slots_max, at most 1,024; _bytes_max, at most 65,536),
+and the processor time of one (_cpu_ns_p50, _p99, _p9999 for 99.99 in 100, and
+_max), taken of one step in 4, of compaction one in 64 (_timed_steps).
+step_slots_max and step_bytes_max are those of a whole operation.
 
 With --watch, a counter that only rises is followed by its rate since the round
 before, as in \"requests_get 5000 312.5/s\". A terminal is cleared between

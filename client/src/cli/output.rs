@@ -87,13 +87,20 @@ pub(crate) fn stats_lines(nodes: &[(String, NodeStats)]) -> NodeStats {
             totals.len() - 1
         });
         let total = &mut totals[at].1;
-        *total = if name.ends_with("_max") { (*total).max(*number) } else { total.saturating_add(*number) };
+        *total = if is_no_sum(name) { (*total).max(*number) } else { total.saturating_add(*number) };
     }
     let mut lines: NodeStats = totals.into_iter().map(|(name, number)| (name.to_owned(), number)).collect();
     for (address, stats) in nodes {
         lines.extend(stats.iter().map(|(name, number)| (format!("node.{address}.{name}"), *number)));
     }
     lines
+}
+
+/// Whether the total of a counter is the greatest of the nodes': of maxima and of percentiles, as `_p99`.
+fn is_no_sum(name: &str) -> bool {
+    let end = name.rsplit('_').next().unwrap_or(name);
+    end == "max"
+        || end.strip_prefix('p').is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 /// The line of a node in `map`; a dash for what a node did not say.
@@ -141,20 +148,23 @@ mod tests {
     #[test]
     fn totals_come_first_and_maxima_are_not_summed() {
         let nodes = [
-            ("a:1".to_owned(), stats(&[("entries", 1), ("batch_max", 7)])),
-            ("b:2".to_owned(), stats(&[("entries", 2), ("batch_max", 5), ("extra", 4)])),
+            ("a:1".to_owned(), stats(&[("entries", 1), ("batch_max", 7), ("cpu_ns_p99", 3)])),
+            ("b:2".to_owned(), stats(&[("entries", 2), ("batch_max", 5), ("extra", 4), ("cpu_ns_p99", 9)])),
         ];
         assert_eq!(
             stats_lines(&nodes),
             stats(&[
                 ("entries", 3),
                 ("batch_max", 7),
+                ("cpu_ns_p99", 9),
                 ("extra", 4),
                 ("node.a:1.entries", 1),
                 ("node.a:1.batch_max", 7),
+                ("node.a:1.cpu_ns_p99", 3),
                 ("node.b:2.entries", 2),
                 ("node.b:2.batch_max", 5),
                 ("node.b:2.extra", 4),
+                ("node.b:2.cpu_ns_p99", 9),
             ])
         );
     }

@@ -128,6 +128,7 @@ mod tests {
         for name in [
             "entries",
             "step_slots_max",
+            "growth_cpu_ns_p9999",
             "connections",
             "connections_max",
             "uptime_ms",

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use dht_protocol::error::RequestError;
@@ -27,7 +28,8 @@ use super::slow::{SlowRequest, SlowWatch};
 use crate::cluster::greeting;
 use crate::control::StopReason;
 use crate::limits::{
-    BATCH_REQUESTS_MAX, DEDUP_BYTES_MAX, DEDUP_MEMORY_SHARE, HOUSEKEEPING_RECORDS_MAX, MEMORY_SHORT_PERCENT,
+    BATCH_REQUESTS_MAX, DEDUP_BYTES_MAX, DEDUP_MEMORY_SHARE, HOUSEKEEPING_RECORDS_MAX,
+    HOUSEKEEPING_STEP_PAUSE_MS, MEMORY_SHORT_PERCENT,
 };
 use crate::memory::MemoryAccount;
 use crate::metrics::{AcceptorMetrics, WorkerMetrics};
@@ -359,16 +361,27 @@ impl Dispatcher {
         for hosted in self.partitions.iter().flatten() {
             let memory_is_short =
                 self.memory.used_bytes() >= self.memory.limit_bytes() / 100 * MEMORY_SHORT_PERCENT;
-            while go_on() && self.keep_house_step(hosted, memory_is_short) {}
+            self.sweep_outcomes(hosted);
+            while go_on() && self.keep_house_step(hosted, memory_is_short) {
+                if hosted.is_wanted() {
+                    // Who waits for this lock is woken when it is let go, and would find it taken again, for as long as there
+                    // is work.
+                    thread::sleep(Duration::from_millis(HOUSEKEEPING_STEP_PAUSE_MS));
+                }
+            }
         }
         self.pool.trim();
     }
 
-    fn keep_house_step(&self, hosted: &Hosted, memory_is_short: bool) -> bool {
+    fn sweep_outcomes(&self, hosted: &Hosted) {
         let mut guard = hosted.lock();
         guard.dedup.sweep(HOUSEKEEPING_RECORDS_MAX);
         guard.dedup.shrink(&self.dedup_budget);
-        guard.store.maintain(memory_is_short).more
+    }
+
+    fn keep_house_step(&self, hosted: &Hosted, memory_is_short: bool) -> bool {
+        self.pool.stock_up();
+        hosted.lock().store.maintain(memory_is_short).more
     }
 
     /// Checks every invariant of every partition. Cost: visits everything, under one lock after the other. For tests.
@@ -409,6 +422,10 @@ impl Dispatcher {
 
     pub(crate) fn partitions(&self) -> &[Option<Hosted>] {
         &self.partitions
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     pub(crate) fn clients(&self) -> &ClientTable {

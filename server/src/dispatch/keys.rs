@@ -211,6 +211,7 @@ impl Write<'_> {
     ) -> Result<Outcome, Refusal<'static>> {
         let mut tries_left = ROOM_TRIES_MAX;
         loop {
+            self.dispatcher.pool().stock_up();
             let mut guard = hosted.lock();
             if let Some(decided) = self.admit(&guard) {
                 return decided;
@@ -218,13 +219,15 @@ impl Write<'_> {
             let done = apply(&mut guard);
             tries_left -= 1;
             let out_of_memory = matches!(done, Err(Refusal::Other(Status::OutOfMemory, _)));
-            if out_of_memory && tries_left > 0 {
-                let step = guard.store.maintain(true);
-                if step.more || step.entries > 0 {
-                    continue;
-                }
+            if !out_of_memory || tries_left == 0 {
+                return self.finish(guard, done);
             }
-            return self.finish(guard, done);
+            drop(guard);
+            let step = hosted.lock().store.maintain(true);
+            if !step.more && step.entries == 0 {
+                // Others may have written meanwhile, so it is to be admitted once more.
+                tries_left = 1;
+            }
         }
     }
 

@@ -11,6 +11,7 @@ mod scan;
 mod session;
 mod slow;
 mod stats;
+mod step_stats;
 #[cfg(test)]
 mod stress_tests;
 

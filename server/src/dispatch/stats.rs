@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::Dispatcher;
+use super::{Dispatcher, step_stats};
 use crate::memory::MemoryKind;
 use crate::metrics::{Counter, HistogramTotal, Metric, Sample, WorkerMetrics};
 use crate::resp::verb_names;
@@ -61,18 +61,11 @@ impl Dispatcher {
         gauge("arena_dead_bytes", "Bytes in segments that compaction will win back.", total.dead_bytes);
         gauge("large_value_bytes", "Bytes of values that lie outside the segments.", total.large_bytes);
         let mut push = |metric: Metric, value| samples.push(metric.sample(value));
-        let help = "Bounded steps by which tables grew or shrank.";
-        push(Metric::counter("growth_steps", "growth_steps_total", help), total.growth_steps);
-        let help = "Bounded steps of compaction.";
-        push(Metric::counter("compaction_steps", "compaction_steps_total", help), total.compaction_steps);
-        let help = "Most slots that one step under a lock has touched.";
-        push(Metric::gauge("step_slots_max", "step_slots_max", help), total.step_slots_max);
-        let help = "Most bytes that one step under a lock has copied.";
-        push(Metric::gauge("step_bytes_max", "step_max_bytes", help), total.step_bytes_max);
         let help = "Outcomes of writes remembered, so that a retry is not applied twice.";
         push(Metric::gauge("write_outcomes", "write_outcomes", help), records);
         let help = "Clients whose writes are numbered.";
         push(Metric::gauge("clients", "clients", help), self.clients().known_count() as u64);
+        step_stats::add_samples(samples, &total, self.pool().step_books());
     }
 
     fn add_memory_samples(&self, samples: &mut Vec<Sample>) {
@@ -169,8 +162,7 @@ fn add_usage(total: &mut PartitionUsage, usage: &PartitionUsage) {
     total.large_bytes += usage.large_bytes;
     total.growth_steps += usage.growth_steps;
     total.compaction_steps += usage.compaction_steps;
-    total.step_slots_max = total.step_slots_max.max(usage.step_slots_max);
-    total.step_bytes_max = total.step_bytes_max.max(usage.step_bytes_max);
+    total.maintenance_steps += usage.maintenance_steps;
 }
 
 /// Adds up lists of the same keys in the same order.
@@ -194,7 +186,7 @@ mod tests {
     use super::*;
     use crate::dispatch::Identity;
     use crate::memory::MemoryAccount;
-    use crate::metrics::MetricKind;
+    use crate::metrics::{MetricKind, Unit};
     use dht_protocol::ids::{Cfg, Incarnation, NodeId};
     use dht_protocol::limits::STATS_MAX;
     use dht_protocol::placement::hash::HashKey;
@@ -234,14 +226,16 @@ mod tests {
     #[test]
     fn names_follow_the_rules() {
         for Sample { metric, label, .. } in samples() {
-            let Metric { stat, name, kind, help, is_in_milliseconds } = metric;
+            let Metric { stat, name, kind, help, unit } = metric;
             assert_eq!(name.ends_with("_total"), kind == MetricKind::Counter, "{name}");
             let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
             assert!(is_name(name) && is_name(&stat.replace('*', "")), "{name} {stat}");
             assert_eq!(stat.contains('*'), label.is_some(), "{stat}");
-            assert!(label.is_none_or(|(name, value)| is_name(name) && is_name(&value)), "{name}");
-            assert_eq!(is_in_milliseconds, stat.ends_with("_ms"), "{stat}");
-            assert_eq!(is_in_milliseconds, name.ends_with("_seconds"), "{name}");
+            let is_value = |text: &str| is_name(text.trim_end_matches(|c: char| c.is_ascii_digit()));
+            assert!(label.is_none_or(|(name, value)| is_name(name) && is_value(&value)), "{name}");
+            assert_eq!(unit == Unit::Milliseconds, stat.ends_with("_ms"), "{stat}");
+            assert_eq!(unit == Unit::Nanoseconds, stat.ends_with("_ns_*"), "{stat}");
+            assert_eq!(unit != Unit::Plain, name.ends_with("_seconds"), "{name}");
             let bytes = stat.contains("bytes");
             assert_eq!(bytes, name.trim_end_matches("_total").ends_with("_bytes"), "{name} {stat}");
             assert!(help.ends_with('.') && !help.contains(['\n', '\\']), "{help}");

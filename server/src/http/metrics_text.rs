@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::metrics::{HistogramTotal, MetricKind, Sample};
+use crate::metrics::{HistogramTotal, MetricKind, Sample, Unit};
 
 /// What every name begins with.
 const PREFIX: &str = "dht_";
@@ -32,10 +32,10 @@ pub fn metrics_text(samples: &[Sample], request_durations: &HistogramTotal) -> S
 
 fn add_sample(text: &mut String, sample: &Sample) {
     let name = sample.metric.name;
-    let value = if sample.metric.is_in_milliseconds {
-        format!("{}.{:03}", sample.value / 1_000, sample.value % 1_000)
-    } else {
-        sample.value.to_string()
+    let value = match sample.metric.unit {
+        Unit::Plain => sample.value.to_string(),
+        Unit::Milliseconds => format!("{}.{:03}", sample.value / 1_000, sample.value % 1_000),
+        Unit::Nanoseconds => seconds(sample.value),
     };
     match &sample.label {
         None => line(text, format_args!("{name} {value}")),
@@ -79,8 +79,13 @@ mod tests {
     fn figures_stand_under_their_declaration() {
         let by = Metric::counter("requests_*", "requests_total", "Requests.");
         let uptime = Metric::gauge("uptime_ms", "uptime_seconds", "Age.").in_milliseconds();
-        let samples =
-            [by.labelled("operation", "get", 7), by.labelled("operation", "put", 0), uptime.sample(61_005)];
+        let cpu = Metric::gauge("cpu_ns_*", "cpu_seconds", "Cpu.").in_nanoseconds();
+        let samples = [
+            by.labelled("operation", "get", 7),
+            by.labelled("operation", "put", 0),
+            uptime.sample(61_005),
+            cpu.labelled("quantile", "p99", 1_000_000_007),
+        ];
         let histogram = Histogram::default();
         histogram.record(1_500, 2);
         let mut durations = HistogramTotal::default();
@@ -89,6 +94,8 @@ mod tests {
         let begin = "# HELP dht_requests_total Requests.\n# TYPE dht_requests_total counter\n\
                      dht_requests_total{operation=\"get\"} 7\ndht_requests_total{operation=\"put\"} 0\n\
                      # HELP dht_uptime_seconds Age.\n# TYPE dht_uptime_seconds gauge\ndht_uptime_seconds 61.005\n\
+                     # HELP dht_cpu_seconds Cpu.\n# TYPE dht_cpu_seconds gauge\n\
+                     dht_cpu_seconds{quantile=\"p99\"} 1.000000007\n\
                      # HELP dht_request_duration_seconds ";
         assert!(text.starts_with(begin), "{text}");
         for line in [

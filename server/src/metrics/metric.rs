@@ -13,6 +13,17 @@ pub enum MetricKind {
     Gauge,
 }
 
+/// In what a figure is taken and shown in `STATS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// As its name says: a number of things, or bytes.
+    Plain,
+    /// Milliseconds; at the HTTP door it is seconds.
+    Milliseconds,
+    /// Nanoseconds; at the HTTP door it is seconds.
+    Nanoseconds,
+}
+
 /// The declaration of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
@@ -24,8 +35,8 @@ pub struct Metric {
     pub kind: MetricKind,
     /// What it means, a sentence.
     pub help: &'static str,
-    /// Whether it is taken, and shown in `STATS`, in milliseconds; at the HTTP door it is seconds.
-    pub is_in_milliseconds: bool,
+    /// In what it is taken.
+    pub unit: Unit,
 }
 
 /// A metric's value at one moment.
@@ -43,19 +54,25 @@ impl Metric {
     /// A figure that only rises.
     #[must_use]
     pub const fn counter(stat: &'static str, name: &'static str, help: &'static str) -> Metric {
-        Metric { stat, name, kind: MetricKind::Counter, help, is_in_milliseconds: false }
+        Metric { stat, name, kind: MetricKind::Counter, help, unit: Unit::Plain }
     }
 
     /// A figure that rises and falls.
     #[must_use]
     pub const fn gauge(stat: &'static str, name: &'static str, help: &'static str) -> Metric {
-        Metric { stat, name, kind: MetricKind::Gauge, help, is_in_milliseconds: false }
+        Metric { stat, name, kind: MetricKind::Gauge, help, unit: Unit::Plain }
     }
 
     /// The same, taken in milliseconds.
     #[must_use]
     pub const fn in_milliseconds(self) -> Metric {
-        Metric { is_in_milliseconds: true, ..self }
+        Metric { unit: Unit::Milliseconds, ..self }
+    }
+
+    /// The same, taken in nanoseconds.
+    #[must_use]
+    pub const fn in_nanoseconds(self) -> Metric {
+        Metric { unit: Unit::Nanoseconds, ..self }
     }
 
     /// Its only value.

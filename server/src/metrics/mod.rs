@@ -7,4 +7,4 @@ mod metric;
 
 pub use counters::{AcceptorMetrics, Counter, WorkerMetrics};
 pub use histogram::{Histogram, HistogramTotal};
-pub use metric::{Metric, MetricKind, Sample};
+pub use metric::{Metric, MetricKind, Sample, Unit};

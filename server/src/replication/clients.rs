@@ -174,6 +174,10 @@ impl ClientTable {
             inner.forgotten.remove(&oldest);
             inner.overflowed = true;
         }
+        if inner.forgotten_order.capacity() == 0 {
+            // All of it at once: a list that grows would be copied, up to half a megabyte, under a partition's lock.
+            inner.forgotten_order.reserve_exact(FORGOTTEN_CLIENTS_MAX);
+        }
         inner.forgotten.insert(state.id, (forgotten, state.doubtful));
         inner.forgotten_order.push_back(state.id);
     }

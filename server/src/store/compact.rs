@@ -7,10 +7,7 @@
 //! - A write or delete pays a little while more than a ninth of the arena is dead: ten bytes moved for each
 //!   byte that it let die, more than the eight that keep up at that ninth.
 //! - [`Table::maintain`] works until less than a twelfth is dead.
-//! - A put that was refused memory takes what its step has left, whatever the dead part of the arena.
-//!
-//! Apart from that, maintenance moves whole blocks, chunks and leaves' pieces, to lower places of the pool where that
-//! asks for it, so that pages become idle and can be given back to the system.
+//! - A put that was refused memory does a step, whatever the dead part of the arena, and is tried once more.
 //!
 //! Evacuation may charge past the memory limit, at most one chunk (4 KiB) and one entry a partition, until it has freed the
 //! chunk.
@@ -23,11 +20,12 @@ use super::arena::{Address, BatchBounds, EVACUATION_BATCH_ENTRIES};
 use super::entry::{Body, Entry};
 use super::heap::Limit;
 use super::limits::{
-    DEAD_BYTES_MIN, DEAD_PARTS_CHUNK, DEAD_PARTS_IDLE, DEAD_PARTS_WRITE, STEP_BYTES_MAX, STEP_SLOTS_MAX,
-    VICTIMS_PER_STEP_MAX, WRITE_COMPACTION_BYTES_FACTOR, WRITE_COMPACTION_BYTES_MIN,
-    WRITE_COMPACTION_SLOTS_MAX,
+    COMPACTION_SLOTS_MAX, DEAD_BYTES_MIN, DEAD_PARTS_CHUNK, DEAD_PARTS_IDLE, DEAD_PARTS_WRITE,
+    MAINTENANCE_BYTES_MAX, STEP_BYTES_MAX, STEP_SLOTS_MAX, VICTIMS_PER_STEP_MAX,
+    WRITE_COMPACTION_BYTES_FACTOR, WRITE_COMPACTION_BYTES_MIN,
 };
-use super::table::{HashKeys, Step, Table};
+use super::steps::{Step, StepKind};
+use super::table::{HashKeys, Table};
 use super::usage::Maintained;
 use crate::memory::OutOfMemory;
 
@@ -46,29 +44,23 @@ impl<H: HashKeys> Table<H> {
     pub(super) fn maintain(&mut self, memory_is_short: bool) -> Maintained {
         self.step = Step::default();
         let victims = if self.wants_maintenance(memory_is_short) { VICTIMS_PER_STEP_MAX } else { 0 };
-        let mut done = self.compact(&Budget { slots: STEP_SLOTS_MAX, bytes: STEP_BYTES_MAX, victims });
-        if self.pool.is_shrinking() && done.bytes == 0 {
-            done.bytes = self.relocate();
+        if victims == 0 && !self.arena.is_evacuating() && !self.pool.is_shrinking() {
+            return Maintained::default();
+        }
+        let timer = self.begin_step(StepKind::Maintenance);
+        let budget = Budget { slots: COMPACTION_SLOTS_MAX, bytes: MAINTENANCE_BYTES_MAX, victims };
+        let mut done = self.compact(&budget);
+        let mut is_moving = false;
+        if done.bytes == 0 && self.pool.is_shrinking() {
+            is_moving = self.relocate();
+            done.bytes = self.step.bytes;
+        }
+        if self.step.slots > 0 {
+            self.steps.end(&timer, self.step, self.pool.step_books());
         }
         self.end_step();
-        if done.bytes > 0 && done.entries == 0 {
-            return done;
-        }
         let pending = self.arena.is_evacuating() || self.wants_maintenance(memory_is_short);
-        Maintained { more: pending && done.more, ..done }
-    }
-
-    /// Moves blocks to where the pool wants them, some of them; says how many bytes.
-    fn relocate(&mut self) -> usize {
-        let mut moved = self.arena.relocate(STEP_BYTES_MAX / 2);
-        for leaf in self.directory.leaves_mut() {
-            if moved >= STEP_BYTES_MAX / 2 {
-                break;
-            }
-            moved += leaf.relocate(&self.pool);
-        }
-        self.step.bytes += moved;
-        moved
+        Maintained { more: is_moving || (pending && done.more), ..done }
     }
 
     fn wants_maintenance(&self, memory_is_short: bool) -> bool {
@@ -89,8 +81,8 @@ impl<H: HashKeys> Table<H> {
         }
         let died = self.arena.dead_bytes().saturating_sub(dead_bytes_before) as usize;
         let left = STEP_SLOTS_MAX.saturating_sub(self.step.slots);
-        self.compact(&Budget {
-            slots: left.min(WRITE_COMPACTION_SLOTS_MAX),
+        self.compact_with_a_write(&Budget {
+            slots: left.min(COMPACTION_SLOTS_MAX),
             bytes: WRITE_COMPACTION_BYTES_MIN + died * WRITE_COMPACTION_BYTES_FACTOR,
             victims: usize::from(wants),
         });
@@ -101,12 +93,22 @@ impl<H: HashKeys> Table<H> {
     pub(super) fn reclaim(&mut self, hash: KeyHash) -> bool {
         let leaf_len = self.directory.locate(hash).map_or(0, |at| self.directory.leaf(at).len());
         let charged_before = self.arena.charged_bytes();
-        self.compact(&Budget {
-            slots: STEP_SLOTS_MAX.saturating_sub(2 * self.step.slots + leaf_len + 1),
+        let left = STEP_SLOTS_MAX.saturating_sub(2 * self.step.slots + leaf_len + 1);
+        self.compact_with_a_write(&Budget {
+            slots: left.min(COMPACTION_SLOTS_MAX),
             bytes: STEP_BYTES_MAX / 4,
             victims: VICTIMS_PER_STEP_MAX,
         });
         self.arena.charged_bytes() < charged_before
+    }
+
+    fn compact_with_a_write(&mut self, budget: &Budget) {
+        let (timer, before) = (self.begin_step(StepKind::Compaction), self.step);
+        self.compact(budget);
+        let work = Step { slots: self.step.slots - before.slots, bytes: self.step.bytes - before.bytes };
+        if work.slots > 0 {
+            self.steps.end(&timer, work, self.pool.step_books());
+        }
     }
 
     /// Moves entries out of the chunk under evacuation, and of further ones, as far as `budget` goes and the
@@ -142,7 +144,6 @@ impl<H: HashKeys> Table<H> {
             }
         }
         self.step.slots += visited;
-        self.compaction_steps += u64::from(visited > 0);
         done
     }
 

@@ -22,14 +22,18 @@ use dht_protocol::placement::hash::KeyHash;
 
 use super::heap::{self, Limit};
 use super::leaf::Leaf;
-use super::limits::BLOCK_LEAVES_MAX;
+use super::limits::{BLOCK_LEAVES_MAX, LEAF_PIECES_HARD_MAX, STEP_BYTES_MAX};
 use super::pool::{Class, Pool};
+use super::relocate::MoveBudget;
 use crate::memory::{Charge, MemoryAccount, MemoryKind, OutOfMemory};
 
 /// Steps from the guess before a binary search takes over.
 const WALK_STEPS_MAX: usize = 4;
 /// Rooms by which the list of blocks grows at least.
 const REST_GROWTH_MIN: usize = 4;
+
+// One more leaf moves at most a whole block, to where there is more room, and the leaves behind it once more.
+const _: () = assert!(2 * BLOCK_LEAVES_MAX * size_of::<Leaf>() <= STEP_BYTES_MAX);
 
 /// The part of the ring that a table covers: the hashes that share their top `bits` bits with `start`.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +45,11 @@ pub(super) struct Span {
 }
 
 impl Span {
+    /// Which of the spans of this size it is, from 0.
+    pub(super) fn number(self) -> u64 {
+        self.start >> (u64::BITS - self.bits)
+    }
+
     /// The cursor at which the span ends.
     pub(super) fn end(self) -> Cursor {
         let last = Cursor::of_hash(KeyHash(self.start | (u64::MAX >> self.bits)));
@@ -73,6 +82,8 @@ pub(super) struct Directory {
     /// Pieces of all leaves.
     pieces_count: u64,
     charge: Charge,
+    /// Bytes of leaves and of the list of blocks moved since [`Directory::take_moved_bytes`].
+    moved_bytes: usize,
 }
 
 impl Directory {
@@ -85,7 +96,13 @@ impl Directory {
             rest: Vec::new(),
             pieces_count: 0,
             charge: Charge::empty(memory, MemoryKind::Tables),
+            moved_bytes: 0,
         }
+    }
+
+    /// Bytes that adding and removing leaves has moved since the last call.
+    pub(super) fn take_moved_bytes(&mut self) -> usize {
+        std::mem::take(&mut self.moved_bytes)
     }
 
     /// Bytes taken from the allocator and the pool.
@@ -168,7 +185,9 @@ impl Directory {
         self.pieces_count += leaf.pieces_count() as u64;
         let leaves = &mut self.block_mut(at.block as usize).leaves;
         debug_assert!(leaves.len() < leaves.capacity());
+        let behind = leaves.len() - at.place as usize - 1;
         leaves.insert(at.place as usize + 1, leaf);
+        self.moved_bytes += behind * size_of::<Leaf>();
     }
 
     /// Makes sure that a leaf can be put behind the one at `at`, and says where that one stands now. Cost: moves
@@ -186,6 +205,7 @@ impl Directory {
             if at.block == 0 { &mut self.head.leaves } else { &mut self.rest[at.block as usize - 1].leaves };
         if leaves.len() == leaves.capacity() {
             let capacity = (leaves.len() + (leaves.len() / 4).max(1)).min(BLOCK_LEAVES_MAX);
+            self.moved_bytes += size_of_val(leaves.as_slice());
             heap::grow(leaves, capacity, &mut self.charge, Limit::Hold)?;
         }
         Ok(at)
@@ -196,12 +216,15 @@ impl Directory {
         const KEPT: usize = BLOCK_LEAVES_MAX / 2;
         if self.rest.len() == self.rest.capacity() {
             let capacity = self.rest.len() + (self.rest.len() / 4).max(REST_GROWTH_MIN);
+            self.moved_bytes += size_of_val(self.rest.as_slice());
             heap::grow(&mut self.rest, capacity, &mut self.charge, Limit::Hold)?;
         }
         let mut leaves = Vec::new();
         heap::grow(&mut leaves, BLOCK_LEAVES_MAX * 3 / 4, &mut self.charge, Limit::Hold)?;
         leaves.extend(self.block_mut(at.block as usize).leaves.drain(KEPT..));
         let start = leaves[0].start();
+        let behind = self.rest.len() - at.block as usize;
+        self.moved_bytes += size_of_val(leaves.as_slice()) + behind * size_of::<Block>();
         self.rest.insert(at.block as usize, Block { start, leaves });
         Ok(match (at.place as usize).checked_sub(KEPT) {
             Some(place) => LeafAt { block: at.block + 1, place: place as u32 },
@@ -213,6 +236,7 @@ impl Directory {
     pub(super) fn remove(&mut self, at: LeafAt, pool: &Pool) {
         let block = at.block as usize;
         let mut leaf = self.block_mut(block).leaves.remove(at.place as usize);
+        self.moved_bytes += (self.block(block).leaves.len() - at.place as usize) * size_of::<Leaf>();
         self.pieces_count -= leaf.pieces_count() as u64;
         leaf.free(pool);
         let Some(first) = self.block(block).leaves.first() else {
@@ -231,6 +255,7 @@ impl Directory {
         if self.rest.is_empty() {
             return;
         }
+        self.moved_bytes += size_of_val(self.rest.as_slice());
         let removed = if block == 0 {
             let second = self.rest.remove(0);
             std::mem::replace(&mut self.head, second)
@@ -239,6 +264,27 @@ impl Directory {
         };
         self.charge.shrink_by(heap::price_of(&removed.leaves));
         self.trim(0);
+    }
+
+    /// Moves pieces of leaves, from the one that covers `from` on, as far as `budget` goes; says where to go on, unless it is
+    /// through.
+    pub(super) fn relocate(
+        &mut self,
+        from: KeyHash,
+        pool: &Pool,
+        budget: &mut MoveBudget,
+    ) -> Option<KeyHash> {
+        let mut at = self.locate(from);
+        while let Some(leaf_at) = at {
+            let leaf = self.leaf_mut(leaf_at);
+            if !budget.allows(LEAF_PIECES_HARD_MAX) {
+                return Some(KeyHash(leaf.start()));
+            }
+            budget.on_look();
+            leaf.relocate(pool, budget);
+            at = self.next(leaf_at);
+        }
+        None
     }
 
     /// All leaves in order.
@@ -262,6 +308,8 @@ impl Directory {
             return false;
         }
         let joined = self.rest.remove(block);
+        // The joined leaves, and those before them where their room has to grow.
+        self.moved_bytes += count * size_of::<Leaf>() + size_of_val(&self.rest[block..]);
         let price = heap::price_of(&joined.leaves);
         let target = if block == 0 { &mut self.head } else { &mut self.rest[block - 1] };
         if target.leaves.capacity() < count {
@@ -280,10 +328,12 @@ impl Directory {
         let leaves = if block == 0 { &mut self.head.leaves } else { &mut self.rest[block - 1].leaves };
         if leaves.len() * 2 < leaves.capacity() {
             let capacity = leaves.len() + leaves.len() / 4;
+            self.moved_bytes += size_of_val(leaves.as_slice());
             heap::shrink(leaves, capacity, &mut self.charge);
         }
         if self.rest.len() * 2 < self.rest.capacity() {
             let capacity = self.rest.len();
+            self.moved_bytes += size_of_val(self.rest.as_slice());
             heap::shrink(&mut self.rest, capacity, &mut self.charge);
         }
     }

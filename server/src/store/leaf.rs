@@ -33,6 +33,7 @@ use super::limits::{
 use super::line::{LINE_BYTES, Line, LineMut, Width};
 use super::pool::{Block, Class, Pool};
 use super::prefetch::prefetch;
+use super::relocate::MoveBudget;
 use crate::memory::{MemoryKind, OutOfMemory};
 
 /// Lines of a piece.
@@ -322,13 +323,11 @@ impl Leaf {
         })
     }
 
-    /// Moves pieces to lower places, those that the pool asks for; says how many bytes.
-    pub(super) fn relocate(&mut self, pool: &Pool) -> usize {
-        let mut moved = 0;
+    /// Moves pieces to lower places, those that the pool asks for.
+    pub(super) fn relocate(&mut self, pool: &Pool, budget: &mut MoveBudget) {
         for piece in self.pieces.iter_mut().flatten() {
-            moved += pool.relocate(piece, MemoryKind::Tables);
+            pool.relocate(piece, MemoryKind::Tables, budget);
         }
-        moved
     }
 
     /// Checks the invariants, given the hash of an entry by its offset. For tests.

@@ -5,8 +5,8 @@
 //!   partition ─ table ─┬─ directory ─ leaf ─ line (tags and offsets)
 //!                      ├─ arena ─ entry, pieces
 //!                      └─ large_list ─ large
-//!   table's work: resize and rehash (leaves) · compact (chunks) · scan
-//!   beneath all: pool (the memory of all partitions), bit_tree, zeroed, heap, chunked, prefetch, allocator, limits
+//!   table's work: resize and rehash (leaves) · compact (chunks) · relocate (blocks) · scan; steps and cpu_times measure it
+//!   beneath all: pool and pages (the memory of all partitions), bit_tree, zeroed, heap, chunked, prefetch, allocator, limits
 //! ```
 
 pub mod allocator;
@@ -14,6 +14,7 @@ mod arena;
 mod bit_tree;
 mod chunked;
 mod compact;
+mod cpu_times;
 mod directory;
 mod entry;
 mod heap;
@@ -22,13 +23,18 @@ mod large_list;
 mod leaf;
 pub mod limits;
 mod line;
+mod pages;
 mod partition;
 mod pieces;
 mod pool;
 mod prefetch;
 mod rehash;
+mod relocate;
 mod resize;
 mod scan;
+#[cfg(test)]
+mod step_tests;
+mod steps;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -36,10 +42,12 @@ mod usage;
 mod value;
 mod zeroed;
 
+pub use cpu_times::CpuTimes;
 pub use large::LargeValue;
 pub use partition::Partition;
 pub use pieces::Pieces;
 pub use pool::Pool;
 pub use scan::{PageBounds, ScanItem, ScanStep};
+pub use steps::{Step, StepBooks, StepKind};
 pub use usage::{Maintained, PartitionUsage};
 pub use value::{Found, NewValue, StoreError, StoredValue, Written, is_large};

@@ -16,7 +16,7 @@
 //! A page is
 //! * *fresh*: never touched, all pages from `fresh_from` on;
 //! * *in use*: some of its blocks are handed out;
-//! * *idle*: resident, no block of it is handed out;
+//! * *idle*: resident, no block of it is handed out; a few are made before they are needed ([`Pool::stock_up`]);
 //! * *absent*: given back to the system.
 //!
 //! Invariants:
@@ -25,25 +25,26 @@
 //!    `&mut Block` only. So a `&mut [u8]` of the region has no other reference to the same bytes.
 //! 2. A block is given only to the pool that it came from: each table holds the pool along with its blocks.
 //! 3. What the account has of the kinds `Tables` and `Arena` for blocks, and of `Idle`, is the size of all pages in
-//!    use or idle.
+//!    use or idle, or about to be idle.
 //! 4. Page 0 is never handed out, so that a block's name is never 0.
 //!
-//! The lock inside is taken under partitions' locks and takes none itself; no system call is made under it, apart from
-//! page faults.
+//! The lock inside is taken under partitions' locks and takes none itself; no system call is made under it, and most page
+//! faults happen before.
 
 #![allow(unsafe_code)]
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 
-use super::bit_tree::BitTree;
 use super::heap::Limit;
 use super::limits::{REGION_BYTES_MAX, TRIM_PAGES_MAX};
-use super::zeroed::ZeroedWords;
+use super::pages::{IDLE_PARTS, Pages};
+use super::relocate::MoveBudget;
+use super::steps::StepBooks;
 use crate::memory::{MemoryAccount, MemoryKind, OutOfMemory};
 
 /// Bytes of a page.
@@ -74,26 +75,18 @@ pub struct Pool {
     account: Arc<MemoryAccount>,
     /// Blocks in pages from this one on should move down; `u32::MAX` while there is nothing to win. A hint, so relaxed.
     watermark: AtomicU32,
-    state: Mutex<State>,
-}
-
-/// What the lock guards. A page is a number.
-struct State {
-    /// By page: bit n is set if block n can be handed out.
-    free_blocks: ZeroedWords,
-    /// By class: pages in use that have room.
-    roomy: [BitTree; Class::COUNT],
-    idle: BitTree,
-    absent: BitTree,
-    idle_count: u32,
-    absent_count: u32,
-    fresh_from: u32,
-    /// Bytes of blocks handed out.
-    used_bytes: u64,
+    /// Whether fewer idle pages are at hand than should be: see [`Pool::stock_up`]. A hint, so relaxed.
+    is_low: AtomicBool,
+    /// Whether somebody is stocking up.
+    is_stocking: AtomicBool,
+    /// The books over the steps of all partitions; here as every table has the pool at hand.
+    step_books: StepBooks,
+    state: Mutex<Pages>,
 }
 
 impl Class {
-    const COUNT: usize = 4;
+    /// Number of classes.
+    pub(super) const COUNT: usize = 4;
     const ALL: [Class; Self::COUNT] = [Class::Piece, Class::Chunk1, Class::Chunk2, Class::Chunk4];
 
     /// Bytes of a block.
@@ -152,7 +145,21 @@ impl Pool {
     #[must_use]
     pub fn new(account: Arc<MemoryAccount>) -> Arc<Pool> {
         let (region, state) = reserve();
-        Arc::new(Pool { region, account, watermark: AtomicU32::new(u32::MAX), state: Mutex::new(state) })
+        Arc::new(Pool {
+            region,
+            account,
+            watermark: AtomicU32::new(u32::MAX),
+            is_low: AtomicBool::new(false),
+            is_stocking: AtomicBool::new(false),
+            step_books: StepBooks::default(),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// The books over the steps of all partitions' tables.
+    #[must_use]
+    pub fn step_books(&self) -> &StepBooks {
+        &self.step_books
     }
 
     /// The account that is charged.
@@ -167,7 +174,7 @@ impl Pool {
         self.region.len().saturating_sub(PAGE_BYTES)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Pages> {
         self.state.lock().expect("a panic aborts the process, so no lock is ever poisoned")
     }
 
@@ -194,12 +201,14 @@ impl Pool {
     }
 
     /// Makes a page of blocks of `class`.
-    fn open_page(&self, state: &mut State, class: Class, limit: Limit) -> Result<u32, OutOfMemory> {
+    fn open_page(&self, state: &mut Pages, class: Class, limit: Limit) -> Result<u32, OutOfMemory> {
         let page = if let Some(page) = state.idle.first() {
             state.idle.remove(page);
             state.idle_count -= 1;
+            self.is_low.store(state.idle_count < state.stock_pages() / 2, Ordering::Relaxed);
             page
         } else {
+            self.is_low.store(state.stock_pages() > 0, Ordering::Relaxed);
             let absent = state.absent.first();
             let page = absent.unwrap_or(state.fresh_from);
             if page as usize >= self.region.len() / PAGE_BYTES {
@@ -209,12 +218,7 @@ impl Pool {
                 Limit::Hold => self.account.try_charge(MemoryKind::Idle, PAGE_BYTES as u64)?,
                 Limit::Exceed => self.account.charge_over_limit(MemoryKind::Idle, PAGE_BYTES as u64),
             }
-            if absent.is_some() {
-                state.absent.remove(page);
-                state.absent_count -= 1;
-            } else {
-                state.fresh_from += 1;
-            }
+            state.withdraw(page);
             page
         };
         state.free_blocks.set(page, class.all_free());
@@ -272,21 +276,70 @@ impl Pool {
         watermark != u32::MAX && block.page() >= watermark
     }
 
-    /// Moves `block` and its content to a lower place if it should move and there is one; says how many bytes were
-    /// copied.
-    pub(super) fn relocate(&self, block: &mut Block, kind: MemoryKind) -> usize {
+    /// Moves `block` and its content to a lower place if it should move and there is one, and takes that off `budget`.
+    pub(super) fn relocate(&self, block: &mut Block, kind: MemoryKind, budget: &mut MoveBudget) {
+        budget.on_look();
         if !self.should_move(block) {
-            return 0;
+            return;
         }
-        let Ok(mut target) = self.take(block.class(), kind, Limit::Exceed) else { return 0 };
+        budget.tries = budget.tries.saturating_sub(1);
+        let Ok(mut target) = self.take(block.class(), kind, Limit::Exceed) else { return };
         if target.page() >= block.page() {
             self.give_back(target, kind);
-            return 0;
+            return;
         }
         self.bytes_mut(&mut target).copy_from_slice(self.bytes(block));
         let source = std::mem::replace(block, target);
         self.give_back(source, kind);
-        block.class().bytes()
+        budget.bytes = budget.bytes.saturating_sub(block.class().bytes());
+    }
+
+    /// Sees to it that a few idle pages are at hand, so that a write does not touch a page for the first time while it holds a
+    /// partition's lock: the system takes 2 µs for that as a rule, and now and then milliseconds. To be called before the
+    /// lock is taken. Cost: a load; for one page in eight or so that writes open, a system call.
+    #[inline]
+    pub fn stock_up(&self) {
+        if self.is_low.load(Ordering::Relaxed) {
+            self.restock();
+        }
+    }
+
+    #[cold]
+    fn restock(&self) {
+        // One is enough. Whoever finds another at it goes on with what is left.
+        if self.is_stocking.swap(true, Ordering::Acquire) {
+            return;
+        }
+        let mut state = self.lock();
+        self.is_low.store(false, Ordering::Relaxed);
+        let missing = state.stock_pages().saturating_sub(state.idle_count);
+        let (first, count) = state.next_to_open(missing);
+        let is_within = (first + count) as usize <= self.region.len() / PAGE_BYTES;
+        if count > 0 && is_within && self.charge_stock(count) {
+            (first..first + count).for_each(|page| state.withdraw(page));
+            drop(state);
+            self.populate(first, count);
+            let mut state = self.lock();
+            (first..first + count).for_each(|page| state.idle.insert(page));
+            state.idle_count += count;
+        }
+        self.is_stocking.store(false, Ordering::Release);
+    }
+
+    /// Charges pages that nobody needs yet; `false`: the limit is near, and every page is left to whoever needs it first.
+    fn charge_stock(&self, count: u32) -> bool {
+        let spare_bytes = self.account.limit_bytes().saturating_sub(self.account.used_bytes());
+        let bytes = u64::from(count) * PAGE_BYTES as u64;
+        spare_bytes >= STOCK_SPARE_BYTES_MIN && self.account.try_charge(MemoryKind::Idle, bytes).is_ok()
+    }
+
+    /// Makes pages resident, in one system call. Where the system cannot, their first use does.
+    fn populate(&self, first: u32, count: u32) {
+        #[cfg(target_os = "linux")]
+        {
+            let (at, bytes) = (first as usize * PAGE_BYTES, count as usize * PAGE_BYTES);
+            let _ = self.region.advise_range(memmap2::Advice::PopulateWrite, at, bytes);
+        }
     }
 
     /// Whether any block should move: see [`Pool::should_move`].
@@ -304,8 +357,7 @@ impl Pool {
     /// Gives a run of idle pages back; says whether there may be more.
     fn trim_some(&self) -> bool {
         let mut state = self.lock();
-        let in_use = state.fresh_from - 1 - state.idle_count - state.absent_count;
-        if state.idle_count <= in_use / IDLE_PARTS {
+        if state.idle_count <= state.in_use() / IDLE_PARTS {
             return false;
         }
         let Some(last) = state.idle.last() else { return false };
@@ -348,7 +400,7 @@ impl Pool {
     /// Blocks should move while the pages in use could hold so much more than is in them.
     fn set_watermark(&self) {
         let state = self.lock();
-        let in_use = state.fresh_from - 1 - state.idle_count - state.absent_count;
+        let in_use = state.in_use();
         let needed = (state.used_bytes / PAGE_BYTES as u64) as u32;
         let is_sparse = in_use > needed + needed / SPARSE_PARTS + SPARSE_PAGES_MIN;
         let watermark =
@@ -357,19 +409,19 @@ impl Pool {
     }
 }
 
-/// Idle pages that are kept: one for so many in use.
-const IDLE_PARTS: u32 = 32;
+/// None are made when less than this is left below the memory limit, bytes.
+const STOCK_SPARE_BYTES_MIN: u64 = 4 << 20;
 /// Blocks move when one page in so many could be saved,
 const SPARSE_PARTS: u32 = 8;
 /// and at least so many.
 const SPARSE_PAGES_MIN: u32 = 64;
 
 /// Reserves addresses for the region and the books over its pages: as much as `REGION_BYTES_MAX`, or as the system gives.
-fn reserve() -> (MmapRaw, State) {
+fn reserve() -> (MmapRaw, Pages) {
     let mut bytes = REGION_BYTES_MAX as usize;
     loop {
         let region = MmapOptions::new().len(bytes).no_reserve_swap().map_anon();
-        match region.ok().zip(State::new((bytes / PAGE_BYTES) as u32)) {
+        match region.ok().zip(Pages::new((bytes / PAGE_BYTES) as u32)) {
             Some((region, state)) => return (region.into(), state),
             None => bytes = (bytes / 2).next_multiple_of(PAGE_BYTES),
         }
@@ -378,23 +430,6 @@ fn reserve() -> (MmapRaw, State) {
             bytes > PAGE_BYTES,
             "the system gives no addresses at all; raise the limits of this process (ulimit -v)"
         );
-    }
-}
-
-impl State {
-    /// The books of `pages_count` fresh pages; `None`: the system gives no addresses for them.
-    fn new(pages_count: u32) -> Option<State> {
-        let tree = || BitTree::new(pages_count);
-        Some(State {
-            free_blocks: ZeroedWords::new(pages_count as usize)?,
-            roomy: [tree()?, tree()?, tree()?, tree()?],
-            idle: tree()?,
-            absent: tree()?,
-            idle_count: 0,
-            absent_count: 0,
-            fresh_from: 1,
-            used_bytes: 0,
-        })
     }
 }
 
@@ -415,7 +450,11 @@ impl fmt::Debug for Pool {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
+    use std::{fs::File, io::Read as _};
+
     use super::*;
+    use crate::store::pages::STOCK_PAGES_MAX;
 
     #[test]
     fn blocks_do_not_overlap_and_their_memory_goes_back() {
@@ -471,6 +510,69 @@ mod tests {
         held.push(pool.take(Class::Piece, MemoryKind::Arena, Limit::Exceed).unwrap());
         assert_eq!(account.used_bytes(), 3 * PAGE_BYTES as u64);
         held.into_iter().for_each(|block| pool.give_back(block, MemoryKind::Arena));
+    }
+
+    /// Page faults of this thread so far that needed no disk.
+    #[cfg(target_os = "linux")]
+    fn faults() -> u64 {
+        // On the stack: what is allocated may fault itself.
+        let mut buffer = [0; 1_024];
+        let count = File::open("/proc/thread-self/stat").unwrap().read(&mut buffer).unwrap();
+        let (_, fields) = str::from_utf8(&buffer[..count]).unwrap().rsplit_once(')').unwrap();
+        fields.split_whitespace().nth(7).unwrap().parse().unwrap()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    #[cfg_attr(miri, ignore = "the interpreter has no pages")]
+    fn pages_are_touched_before_they_are_needed() {
+        const PAGES: u64 = 2_000;
+        let account = MemoryAccount::new(64 << 20);
+        let pool = Pool::new(Arc::clone(&account));
+        if pool.region.advise_range(memmap2::Advice::PopulateWrite, 0, PAGE_BYTES).is_err() {
+            // Linux before 5.14.
+            return;
+        }
+        let take = || pool.take(Class::Chunk4, MemoryKind::Arena, Limit::Hold).unwrap();
+        // A small pool keeps nothing in stock.
+        let mut held: Vec<Block> = (0..64).map(|_| take()).collect();
+        let mut late = 0;
+        for _ in 0..PAGES {
+            pool.stock_up();
+            let before = faults();
+            let mut block = take();
+            pool.bytes_mut(&mut block).fill(7);
+            held.push(block);
+            late += faults() - before;
+            let stock_bytes = account.used_by(MemoryKind::Idle);
+            assert!(
+                stock_bytes <= u64::from(STOCK_PAGES_MAX) * PAGE_BYTES as u64,
+                "{stock_bytes} bytes in stock"
+            );
+        }
+        // Without a stock every page would. The first steps and the books over pages may fault, and the memory that an address
+        // sanitizer keeps beside ours does for a page in four.
+        assert!(late < PAGES / 2, "{late} faults for {PAGES} pages");
+        held.into_iter().for_each(|block| pool.give_back(block, MemoryKind::Arena));
+        pool.trim();
+        pool.stock_up();
+        assert_eq!(account.used_bytes(), 0);
+    }
+
+    #[test]
+    fn nothing_is_stocked_near_the_limit() {
+        let account = MemoryAccount::new(8 << 20);
+        let pool = Pool::new(Arc::clone(&account));
+        let mut held = Vec::new();
+        while let Ok(block) = pool.take(Class::Chunk4, MemoryKind::Arena, Limit::Hold) {
+            pool.stock_up();
+            held.push(block);
+        }
+        assert_eq!(held.len() * PAGE_BYTES, 8 << 20, "every page below the limit could be used");
+        let last = pool.take(Class::Chunk4, MemoryKind::Arena, Limit::Exceed).unwrap();
+        pool.stock_up();
+        assert_eq!(account.used_by(MemoryKind::Idle), 0);
+        held.into_iter().chain([last]).for_each(|block| pool.give_back(block, MemoryKind::Arena));
     }
 
     #[test]

@@ -18,10 +18,12 @@ use super::heap::Limit;
 use super::leaf::{self, Leaf};
 use super::limits::{
     LEAF_BITS_MAX, LEAF_ENTRIES_MAX, LEAF_GROWTH_PARTS, LEAF_PIECES_HARD_MAX, LEAF_PIECES_MAX,
-    MERGE_ENTRIES_MAX, PROBE_LINES_MAX, STEP_SLOTS_MAX,
+    MERGE_ENTRIES_MAX, PROBE_LINES_MAX, STEP_BYTES_MAX, STEP_SLOTS_MAX,
 };
 use super::line::Width;
+use super::pool::Class;
 use super::rehash::{for_each_hashed, move_all};
+use super::steps::{Step, StepKind, Timer};
 use super::table::{HashKeys, Table};
 use super::value::StoreError;
 use crate::memory::OutOfMemory;
@@ -85,10 +87,12 @@ impl<H: HashKeys> Table<H> {
         limit: Limit,
     ) -> Result<(), OutOfMemory> {
         let old = self.directory.leaf(at);
+        let timer = self.begin_step(StepKind::Growth);
         let mut new = Leaf::new(old.start(), old.bits(), pieces_count, width, &self.pool, limit)?;
         move_all(old, &mut new, &self.pool, &self.arena, &self.hasher);
-        self.count_growth(new.len());
+        let entries = new.len();
         self.directory.replace(at, new, &self.pool);
+        self.end_growth(&timer, entries, pieces_count);
         Ok(())
     }
 
@@ -114,6 +118,7 @@ impl<H: HashKeys> Table<H> {
     /// Splits the leaf at `at` in the middle of its range; gives the half for `hash`, which has room for it unless
     /// that half got everything.
     fn split(&mut self, at: LeafAt, hash: KeyHash) -> Result<LeafAt, OutOfMemory> {
+        let timer = self.begin_step(StepKind::Growth);
         let at = self.directory.reserve_one(at)?;
         let old = self.directory.leaf(at);
         let width = old.width();
@@ -141,9 +146,9 @@ impl<H: HashKeys> Table<H> {
         for &(hash, offset) in hashed {
             if goes_right(hash) { &mut right } else { &mut left }.insert(hash, offset, &self.pool);
         }
-        self.count_growth(count);
         self.directory.replace(at, left, &self.pool);
         self.directory.insert_behind(at, right);
+        self.end_growth(&timer, count, left_pieces + right_pieces);
         let half = if goes_right(hash) { self.directory.next(at) } else { Some(at) };
         Ok(half.expect("the right half was put behind the left one just now"))
     }
@@ -186,6 +191,7 @@ impl<H: HashKeys> Table<H> {
         let (left_at, right_at) = if leaf.start() < buddy.start() { (at, buddy_at) } else { (buddy_at, at) };
         let (start, bits) = (self.directory.leaf(left_at).start(), leaf.bits() - 1);
         let width = if leaf.width() == Width::Wide { Width::Wide } else { buddy.width() };
+        let timer = self.begin_step(StepKind::Growth);
         let mut merged =
             Leaf::new(start, bits, roomy(count, width), width, &self.pool, Limit::Exceed).ok()?;
         for half in [leaf, buddy] {
@@ -193,15 +199,19 @@ impl<H: HashKeys> Table<H> {
                 merged.insert(hash, offset, &self.pool);
             });
         }
-        self.count_growth(count);
+        let pieces_count = merged.pieces_count();
         self.directory.replace(left_at, merged, &self.pool);
         self.directory.remove(right_at, &self.pool);
+        self.end_growth(&timer, count, pieces_count);
         self.directory.locate(KeyHash(start))
     }
 
-    fn count_growth(&mut self, entries_moved: usize) {
-        self.step.slots += entries_moved;
-        self.growth_steps += 1;
+    /// Closes the books of a step that moved `entries` to leaves of `pieces_count` pieces in all.
+    fn end_growth(&mut self, timer: &Timer, entries: usize, pieces_count: usize) {
+        self.step.slots += entries;
+        let bytes = pieces_count * Class::Piece.bytes() + self.directory.take_moved_bytes();
+        debug_assert!(entries <= STEP_SLOTS_MAX && bytes <= STEP_BYTES_MAX, "{entries} slots, {bytes} bytes");
+        self.steps.end(timer, Step { slots: entries, bytes }, self.pool.step_books());
     }
 }
 

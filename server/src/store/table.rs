@@ -5,8 +5,8 @@
 //!   hash ─▶ directory ─▶ leaf ─▶ tag ─▶ offset ─▶ arena: entry ─▶ (large value)
 //! ```
 //!
-//! Files: this one looks up and writes; `resize.rs` builds leaves anew, `compact.rs` empties chunks, `scan.rs`
-//! pages through.
+//! Files: this one looks up and writes; `resize.rs` builds leaves anew, `compact.rs` empties chunks, `relocate.rs` moves
+//! blocks, `scan.rs` pages through.
 //!
 //! Invariants:
 //! 1. Each live entry of the arena has exactly one slot, in the leaf that covers its key's hash, and no key two.
@@ -25,8 +25,10 @@ use super::entry::{Body, Entry, OVERWRITTEN_VERSION_BYTES};
 use super::heap::Limit;
 use super::large::LargeValue;
 use super::large_list::LargeList;
-use super::limits::STEP_SLOTS_MAX;
+use super::limits::{STEP_BYTES_MAX, STEP_SLOTS_MAX};
 use super::pool::Pool;
+use super::relocate::Relocation;
+use super::steps::{Step, StepCounts, StepKind, Timer};
 use super::usage::PartitionUsage;
 use super::value::{Found, NewValue, StoreError, StoredValue};
 use crate::memory::OutOfMemory;
@@ -44,15 +46,6 @@ impl HashKeys for HashKey {
     }
 }
 
-/// Work done under the lock since the current operation began.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Step {
-    /// Slots touched.
-    pub(super) slots: usize,
-    /// Bytes of values copied.
-    pub(super) bytes: usize,
-}
-
 /// One table.
 #[derive(Debug)]
 pub(super) struct Table<H: HashKeys> {
@@ -62,15 +55,15 @@ pub(super) struct Table<H: HashKeys> {
     pub(super) directory: Directory,
     pub(super) arena: Arena,
     larges: LargeList,
+    /// Work done since the current operation began; bytes are those of values and entries.
     pub(super) step: Step,
     entries: u64,
     key_bytes: u64,
     value_bytes: u64,
     large_bytes: u64,
-    pub(super) growth_steps: u64,
-    pub(super) compaction_steps: u64,
-    /// The costliest operation so far, slots and bytes apart.
-    step_max: Step,
+    pub(super) steps: StepCounts,
+    /// How far moving blocks has come.
+    pub(super) relocation: Relocation,
 }
 
 /// Where a key was found.
@@ -96,9 +89,8 @@ impl<H: HashKeys> Table<H> {
             key_bytes: 0,
             value_bytes: 0,
             large_bytes: 0,
-            growth_steps: 0,
-            compaction_steps: 0,
-            step_max: Step::default(),
+            steps: StepCounts::default(),
+            relocation: Relocation::START,
         }
     }
 
@@ -304,8 +296,14 @@ impl<H: HashKeys> Table<H> {
     /// Closes the books of an operation.
     pub(super) fn end_step(&mut self) {
         debug_assert!(self.step.slots <= STEP_SLOTS_MAX, "{:?}", self.step);
-        self.step_max.slots = self.step_max.slots.max(self.step.slots);
-        self.step_max.bytes = self.step_max.bytes.max(self.step.bytes);
+        debug_assert!(self.step.bytes <= STEP_BYTES_MAX, "{:?}", self.step);
+        self.pool.step_books().on_operation(self.step);
+    }
+
+    /// A step within an operation begins.
+    #[inline]
+    pub(super) fn begin_step(&self, kind: StepKind) -> Timer {
+        self.steps.begin(kind, self.span.number())
     }
 
     fn count_in(&mut self, key_bytes: usize, value_bytes: usize, large: bool) {
@@ -332,10 +330,9 @@ impl<H: HashKeys> Table<H> {
             arena_bytes: self.arena.charged_bytes(),
             dead_bytes: self.arena.dead_bytes(),
             large_bytes: self.large_bytes,
-            growth_steps: self.growth_steps,
-            compaction_steps: self.compaction_steps,
-            step_slots_max: self.step_max.slots as u64,
-            step_bytes_max: self.step_max.bytes as u64,
+            growth_steps: self.steps.of(StepKind::Growth),
+            compaction_steps: self.steps.of(StepKind::Compaction),
+            maintenance_steps: self.steps.of(StepKind::Maintenance),
         }
     }
 

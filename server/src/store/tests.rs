@@ -13,7 +13,7 @@ use super::limits::{DEAD_PARTS_WRITE, STEP_BYTES_MAX, STEP_SLOTS_MAX};
 use super::pool::Pool;
 use super::scan::PageBounds;
 use super::table::{HashKeys, Table};
-use super::{LargeValue, NewValue, StoreError};
+use super::{LargeValue, NewValue, StepKind, StoreError};
 use crate::memory::{MemoryAccount, MemoryKind};
 
 /// `full`, or so many as the interpreter of `.ci/memory-safety` gets through in seconds.
@@ -149,8 +149,10 @@ impl Pair {
         self.model.keys().for_each(|key| self.check_get(key));
         assert_eq!(self.table.usage().entries, self.model.len() as u64);
         let usage = self.table.usage();
-        assert!(usage.step_slots_max <= STEP_SLOTS_MAX as u64, "{usage:?}");
-        assert!(usage.step_bytes_max <= STEP_BYTES_MAX as u64, "{usage:?}");
+        let books = self.table.pool.step_books();
+        for most in StepKind::ALL.map(|kind| books.step_max(kind)).iter().chain([&books.operation_max()]) {
+            assert!(most.slots <= STEP_SLOTS_MAX && most.bytes <= STEP_BYTES_MAX, "{books:?}");
+        }
         let account = [MemoryKind::Tables, MemoryKind::Arena].map(|kind| self.memory.used_by(kind));
         assert_eq!(account, [usage.table_bytes, usage.arena_bytes]);
     }

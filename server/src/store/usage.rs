@@ -17,14 +17,12 @@ pub struct PartitionUsage {
     pub dead_bytes: u64,
     /// Bytes of large values within `value_bytes`.
     pub large_bytes: u64,
-    /// Leaves rebuilt: grown, shrunk, split, merged or cleared of tombstones.
+    /// Steps by which leaves were built anew: grown, shrunk, split, merged.
     pub growth_steps: u64,
-    /// Steps of compaction.
+    /// Steps of compaction that came with writes.
     pub compaction_steps: u64,
-    /// Most slots that a single operation touched.
-    pub step_slots_max: u64,
-    /// Most bytes of values that a single operation copied.
-    pub step_bytes_max: u64,
+    /// Steps of housekeeping: compaction, or blocks moved.
+    pub maintenance_steps: u64,
 }
 
 /// What a step of maintenance did.

@@ -2,6 +2,7 @@
 
 use super::super::entry::Item;
 use super::super::limits::{DEAD_PARTS_CHUNK, VICTIM_WINDOW};
+use super::super::relocate::MoveBudget;
 use super::chunks::{Address, Arena, NO_CHUNK, NOWHERE};
 use super::write::Part;
 use crate::memory::MemoryKind;
@@ -135,17 +136,18 @@ impl Arena {
         }
     }
 
-    /// Moves chunks to lower places of the pool, those that it asks for, at most `bytes_max` bytes; says how many.
-    pub(in super::super) fn relocate(&mut self, bytes_max: usize) -> usize {
-        let mut moved = 0;
-        for index in 0..self.chunks.len() {
-            if moved >= bytes_max {
-                break;
+    /// Moves chunks to lower places of the pool, those that it asks for, from the `from`th on and as far as `budget` goes; says
+    /// where to go on, unless it is through.
+    pub(in super::super) fn relocate(&mut self, from: u32, budget: &mut MoveBudget) -> Option<u32> {
+        for index in from as usize..self.chunks.len() {
+            if !budget.allows(1) {
+                return Some(index as u32);
             }
-            if let Some(block) = &mut self.chunks[index].block {
-                moved += self.pool.relocate(block, MemoryKind::Arena);
+            match &mut self.chunks[index].block {
+                Some(block) => self.pool.relocate(block, MemoryKind::Arena, budget),
+                None => budget.on_look(),
             }
         }
-        moved
+        None
     }
 }
