@@ -8,7 +8,7 @@ use crate::error::Malformed;
 use crate::frame;
 use crate::header::{Header, PROTOCOL_VERSION};
 use crate::ids::{ClusterId, Epoch, Incarnation, NodeId, PartitionId, RequestId, Version};
-use crate::limits::{REFUSAL_TEXT_BYTES_MAX, STAT_NAME_BYTES_MAX, STATS_MAX, VALUE_BYTES_MAX};
+use crate::limits::{HEADER_BYTES, REFUSAL_TEXT_BYTES_MAX, STAT_NAME_BYTES_MAX, STATS_MAX, VALUE_BYTES_MAX};
 use crate::op::Op;
 use crate::peer::PeerHello;
 use crate::placement::map::{ClusterMap, PartitionConfig};
@@ -246,9 +246,12 @@ pub fn encode_found_head(
     out: &mut Vec<u8>,
 ) {
     let header = response_header(Status::Ok, request_id, epoch);
-    out.extend_from_slice(&header.encode(FOUND_HEAD_BYTES + value_bytes));
-    put_u64(out, version.0);
-    put_u8(out, value_type.tag());
+    // In one piece, as this is the most frequent of answers.
+    let mut head = [0; HEADER_BYTES + FOUND_HEAD_BYTES];
+    head[..HEADER_BYTES].copy_from_slice(&header.encode(FOUND_HEAD_BYTES + value_bytes));
+    head[HEADER_BYTES..HEADER_BYTES + size_of::<Version>()].copy_from_slice(&version.0.to_be_bytes());
+    head[HEADER_BYTES + size_of::<Version>()] = value_type.tag();
+    out.extend_from_slice(&head);
 }
 
 /// Builds the frame of a page, entry by entry.

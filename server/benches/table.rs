@@ -13,7 +13,7 @@ use dht_protocol::placement::hash::{HashKey, KeyHash};
 use dht_protocol::placement::ring::Ring;
 use dht_protocol::value::{ValueRef, ValueType};
 use dht_server::memory::MemoryAccount;
-use dht_server::store::{NewValue, Partition, Pool, StoredValue};
+use dht_server::store::{NewValue, Partition, Pool, Probe, StoredValue};
 
 const ENTRIES: u32 = if cfg!(debug_assertions) { 5_000 } else { 1_000_000 };
 const PARTITIONS: u32 = if cfg!(debug_assertions) { 64 } else { 4_096 };
@@ -127,12 +127,15 @@ fn get(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("batch", batch), |bencher| {
             let mut numbers = Numbers(0);
             let mut asked = Vec::with_capacity(batch);
-            // As the dispatcher does it: all are hashed, then their slots asked for, then their entries.
+            // As the dispatcher does it: all are hashed, then what they will touch is asked for, level by level.
             bencher.iter(|| {
                 asked.clear();
                 asked.extend(numbers.by_ref().take(batch).map(Store::hash));
-                asked.iter().for_each(|(_, hash)| store.of(*hash).prefetch_slots(*hash));
-                asked.iter().for_each(|(_, hash)| store.of(*hash).prefetch_entry(*hash));
+                let mut probes: Vec<_> =
+                    asked.iter().map(|(_, hash)| store.of(*hash).probe(*hash, false)).collect();
+                probes.iter_mut().for_each(Probe::ask_for_line);
+                probes.iter_mut().for_each(Probe::ask_for_chunk);
+                probes.iter().for_each(Probe::ask_for_entry);
                 asked.iter().map(|(key, hash)| store.get(key, *hash)).sum::<usize>()
             });
         });

@@ -34,6 +34,12 @@ pub const WRITE_PIECES_MAX: usize = 32;
 /// Space that a connection's buffers may keep while it is idle, and take even at the memory limit, bytes.
 pub const IDLE_BUFFER_BYTES_MAX: usize = 4 << 10;
 
+/// Partitions for each that workers may hold at once to answer a group of reads; where there are fewer, they let go
+/// of all of them first.
+pub const HELD_PARTITIONS_FACTOR: usize = 8;
+/// Bytes of answers after which a worker lets go of what it holds for a group of reads.
+pub const HELD_ANSWER_BYTES_MAX: usize = 16 << 10;
+
 /// Head of an HTTP request, bytes.
 pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
 /// Header fields of an HTTP request.

@@ -10,8 +10,8 @@ use dht_protocol::status::Status;
 use dht_protocol::value::{ValueRef, ValueType};
 
 use super::Dispatcher;
+use super::found::{FoundShape, show_found};
 use super::hosted::Hosted;
-use super::keys::FoundShape;
 use super::output::Output;
 use super::session::Session;
 use crate::limits::{SCAN_SLOTS_MAX, SCAN_STEPS_MAX};
@@ -51,24 +51,9 @@ impl Dispatcher {
     /// Where the key of `hash` lives.
     #[inline]
     pub(crate) fn home_of(&self, hash: KeyHash) -> Home<'_> {
-        let owners = self.map().owners(hash);
-        match &self.partitions()[owners.partition.0 as usize] {
+        match self.partitions().get(self.map().ring().partition_of(hash)) {
             Some(hosted) => Home::Here(hosted),
-            None => Home::There(owners.config.primary),
-        }
-    }
-
-    /// Asks for the memory that looking these hashes up will touch, slots first and then the entries they name.
-    pub(crate) fn prefetch_hashes(&self, hashes: impl Iterator<Item = KeyHash> + Clone) {
-        let here = |hash: KeyHash| match self.home_of(hash) {
-            Home::Here(hosted) => Some((hosted, hash)),
-            Home::There(_) => None,
-        };
-        for (hosted, hash) in hashes.clone().filter_map(here) {
-            hosted.lock().store.prefetch_slots(hash);
-        }
-        for (hosted, hash) in hashes.filter_map(here) {
-            hosted.lock().store.prefetch_entry(hash);
+            None => Home::There(self.map().owners(hash).config.primary),
         }
     }
 
@@ -84,7 +69,7 @@ impl Dispatcher {
         metrics: &WorkerMetrics,
     ) -> bool {
         metrics.count_request(dht_protocol::op::Op::Get);
-        let found = self.answer_get(hash, key, hosted, output, shape);
+        let found = show_found(&hosted.lock().store, hash, key, output, shape);
         metrics.count_answer(if found { Status::Ok } else { Status::NotFound });
         found
     }
@@ -111,7 +96,7 @@ impl Dispatcher {
         value.clear();
         let mut output = Output::default();
         let mut copied = Copied { value, found: None };
-        self.answer_get(hash, key, hosted, &mut output, &mut copied);
+        show_found(&hosted.lock().store, hash, key, &mut output, &mut copied);
         let Copied { value, found } = copied;
         let Some((version, value_type)) = found else {
             return Response::Refused(Refusal::of(Status::NotFound));
@@ -154,6 +139,6 @@ impl Dispatcher {
 
     /// Entries held here. Cost: takes the lock of each partition once, for a moment.
     pub(crate) fn entries_count(&self) -> u64 {
-        self.partitions().iter().flatten().map(|hosted| hosted.lock().store.usage().entries).sum()
+        self.partitions().iter().map(|hosted| hosted.lock().store.usage().entries).sum()
     }
 }

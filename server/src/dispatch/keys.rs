@@ -5,27 +5,28 @@
 
 use std::sync::Arc;
 
-use dht_protocol::ids::{Epoch, RequestId, Version};
+use dht_protocol::ids::Version;
 use dht_protocol::limits::VALUE_BYTES_MAX;
 use dht_protocol::placement::hash::KeyHash;
 use dht_protocol::request::{Condition, Key, Request, WriteToken};
-use dht_protocol::response::{Refusal, Response, encode_found_head};
+use dht_protocol::response::{Refusal, Response};
 use dht_protocol::status::Status;
 use dht_protocol::value::{ValueRef, ValueType};
 
 use super::Dispatcher;
-use super::dispatcher::Frame;
+use super::batch::Frame;
+use super::found::{FrameShape, show_found};
 use super::hosted::{Hosted, HostedInner};
 use super::output::Output;
 use super::session::Session;
 use crate::limits::{APPEND_TRIES_MAX, ROOM_TRIES_MAX};
 use crate::replication::clients::ClientState;
 use crate::replication::dedup::{Admission, Outcome};
-use crate::store::{Found, LargeValue, NewValue, Pieces, StoreError, StoredValue, Written, is_large};
+use crate::store::{
+    Found, LargeValue, NewValue, Partition, Pieces, StoreError, StoredValue, Written, is_large,
+};
 use crate::sync::MutexGuard;
 
-/// Bytes of a stored integer or float.
-const NUMBER_BYTES: usize = 8;
 /// Longest decimal form of a 64-bit number: 19 digits and a sign.
 pub(crate) const DECIMAL_BYTES_MAX: usize = 20;
 
@@ -35,40 +36,6 @@ struct Write<'a> {
     hash: KeyHash,
     key: Key<'a>,
     writer: Option<(&'a Arc<ClientState>, WriteToken)>,
-}
-
-/// How a door writes a found entry around the bytes of its value.
-pub(crate) trait FoundShape {
-    /// Appends what stands before the value.
-    fn head(&mut self, version: Version, value_type: ValueType, value_bytes: usize, out: &mut Vec<u8>);
-    /// Appends what stands behind it.
-    fn tail(&mut self, out: &mut Vec<u8>);
-    /// Whether numbers and truth values, eight bytes at most, go through [`FoundShape::number`].
-    fn shows_numbers_as_text(&self) -> bool {
-        false
-    }
-    /// Appends one of those, all of it.
-    fn number(&mut self, _version: Version, _value: ValueRef<'_>, _out: &mut Vec<u8>) {}
-}
-
-fn is_number(value_type: ValueType) -> bool {
-    matches!(value_type, ValueType::INT | ValueType::FLOAT | ValueType::BOOL)
-}
-
-/// A found entry in a frame.
-struct FrameShape {
-    request_id: RequestId,
-    epoch: Epoch,
-}
-
-impl FoundShape for FrameShape {
-    #[inline]
-    fn head(&mut self, version: Version, value_type: ValueType, value_bytes: usize, out: &mut Vec<u8>) {
-        encode_found_head(self.request_id, self.epoch, version, value_type, value_bytes, out);
-    }
-
-    #[inline]
-    fn tail(&mut self, _: &mut Vec<u8>) {}
 }
 
 /// What a write under the lock came to, and what is to be dropped once the lock is gone.
@@ -86,11 +53,7 @@ impl Dispatcher {
         output: &mut Output,
     ) -> Status {
         if let Request::Get { key } = *request {
-            let mut found_in = FrameShape { request_id: frame.header.request_id, epoch: self.map().epoch() };
-            return match self.answer_get(hash, key, hosted, output, &mut found_in) {
-                true => Status::Ok,
-                false => self.refuse(frame, Refusal::of(Status::NotFound), output),
-            };
+            return self.answer_get(frame, hash, key, &hosted.lock().store, output);
         }
         self.respond(frame, &self.carry_out(session, request, hash, hosted), output)
     }
@@ -146,38 +109,21 @@ impl Dispatcher {
         }
     }
 
-    /// Appends what `key` holds, in the door's `shape`; `false`, and nothing is appended: there is no entry.
+    /// Answers a `GET`, its partition being held.
     #[inline]
     pub(super) fn answer_get(
         &self,
+        frame: &Frame<'_>,
         hash: KeyHash,
         key: Key<'_>,
-        hosted: &Hosted,
+        store: &Partition,
         output: &mut Output,
-        shape: &mut impl FoundShape,
-    ) -> bool {
-        let guard = hosted.lock();
-        let Some(found) = guard.store.get(hash, key.as_bytes()) else { return false };
-        let (version, value_type, value_bytes) = (found.version, found.value_type, found.value.len());
-        // A number has eight bytes; what only says that it is one goes out as it is.
-        let mut number = [0; NUMBER_BYTES];
-        if shape.shows_numbers_as_text() && is_number(value_type) && value_bytes <= NUMBER_BYTES {
-            let length = found.value.copy_to(&mut number);
-            let value = ValueRef { value_type, bytes: &number[..length] };
-            output.append(|out| shape.number(version, value, out));
-            return true;
+    ) -> Status {
+        let mut found_in = FrameShape { request_id: frame.header.request_id, epoch: self.map().epoch() };
+        match show_found(store, hash, key, output, &mut found_in) {
+            true => Status::Ok,
+            false => self.refuse(frame, Refusal::of(Status::NotFound), output),
         }
-        output.append(|out| shape.head(version, value_type, value_bytes, out));
-        match found.value {
-            StoredValue::Inline(pieces) => output.append(|out| pieces.append_to(out)),
-            StoredValue::Large(value) => {
-                let value = Arc::clone(value);
-                drop(guard);
-                output.append_large(value);
-            }
-        }
-        output.append(|out| shape.tail(out));
-        true
     }
 
     fn write<'a>(

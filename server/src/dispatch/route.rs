@@ -12,9 +12,9 @@ impl Dispatcher {
     /// made it so.
     #[inline]
     pub(crate) fn route(&self, hash: KeyHash, epoch: Epoch) -> Result<&Hosted, NotOwner> {
-        let owners = self.map().owners(hash);
-        self.serving(owners.partition, epoch)
-            .ok_or(NotOwner { partition: owners.partition, config: owners.config })
+        let partition = self.map().ring().partition_of(hash);
+        self.serving(partition, epoch)
+            .ok_or_else(|| NotOwner { partition, config: self.map().owners(hash).config })
     }
 
     /// Partition `partition`, if this node serves it and `epoch` is new enough; `None` also past the last one.
@@ -23,6 +23,6 @@ impl Dispatcher {
         if epoch < self.map().epoch() {
             return None;
         }
-        self.partitions().get(partition.0 as usize)?.as_ref()
+        self.partitions().get(partition)
     }
 }

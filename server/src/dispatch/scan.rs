@@ -7,7 +7,7 @@ use dht_protocol::response::{NotOwner, PAGE_ENTRY_HEAD_BYTES, PageEntry, PageWri
 use dht_protocol::status::Status;
 
 use super::Dispatcher;
-use super::dispatcher::Frame;
+use super::batch::Frame;
 use super::output::Output;
 use crate::limits::{SCAN_SLOTS_MAX, SCAN_STEPS_MAX};
 use crate::store::PageBounds;

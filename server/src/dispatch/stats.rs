@@ -42,7 +42,7 @@ impl Dispatcher {
         let mut partitions = 0;
         let mut records = 0;
         let mut total = PartitionUsage::default();
-        for hosted in self.partitions().iter().flatten() {
+        for hosted in self.partitions().iter() {
             let (usage, dedup_records) = {
                 let guard = hosted.lock();
                 (guard.store.usage(), guard.dedup.records_count())

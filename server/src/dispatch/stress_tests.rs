@@ -332,7 +332,7 @@ fn stress(seed: u64, limit_bytes: u64) -> u64 {
 
 /// The table against what the threads know, and then without anything.
 fn finish(node: &Node, writers: &mut [Writer<'_>], seed: u64) -> u64 {
-    let hosted = node.dispatcher.partitions()[PARTITION.0 as usize].as_ref().unwrap();
+    let hosted = node.dispatcher.partitions().get(PARTITION).unwrap();
     hosted.lock().store.check_invariants();
     let mut expected: Vec<Vec<u8>> = vec![node.shared.clone()];
     let sum: i64 = writers.iter().map(|writer| writer.added).sum();

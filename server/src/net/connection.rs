@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use dht_protocol::frame::{Cut, FrameError, cut};
 use dht_protocol::header::Header;
-use dht_protocol::limits::BODY_BYTES_MAX;
+use dht_protocol::limits::{BODY_BYTES_MAX, HEADER_BYTES};
 use dht_protocol::op::{Op, flags};
 use dht_protocol::response::Refusal;
 use dht_protocol::status::Status;
@@ -293,7 +293,7 @@ impl Connection {
         let Round { bounds, mut begun } = round;
         let mut used = 0;
         loop {
-            let (frames, frames_bytes, refused) = cut_batch(&bytes[used..]);
+            let (frames, refused) = cut_batch(&bytes[used..]);
             if !frames.is_empty() {
                 let end = context.dispatcher.answer(
                     &mut self.session,
@@ -303,7 +303,10 @@ impl Connection {
                     context.metrics,
                 );
                 begun = note_durations(begun, end.frames_done, context.metrics);
-                used += frames_bytes[..end.frames_done].iter().sum::<usize>();
+                used += frames[..end.frames_done]
+                    .iter()
+                    .map(|frame| HEADER_BYTES + frame.body.len())
+                    .sum::<usize>();
                 if !end.slow.is_empty() {
                     self.note_slow(&end.slow, begun, context);
                 }
@@ -447,24 +450,21 @@ impl Connection {
     }
 }
 
-/// The whole frames at the front of `bytes`, at most a batch, each one's length, and what is wrong after them.
-#[expect(clippy::type_complexity, reason = "named at its only call")]
-fn cut_batch(bytes: &[u8]) -> (Vec<Frame<'_>>, Vec<usize>, Option<(FrameError, Option<Header>)>) {
-    let mut frames = Vec::new();
-    let mut frames_bytes = Vec::new();
+/// The whole frames at the front of `bytes`, at most a batch, and what is wrong after them.
+fn cut_batch(bytes: &[u8]) -> (Vec<Frame<'_>>, Option<(FrameError, Option<Header>)>) {
+    let mut frames = Vec::with_capacity((bytes.len() / HEADER_BYTES).min(BATCH_REQUESTS_MAX));
     let mut rest = bytes;
     while frames.len() < BATCH_REQUESTS_MAX {
         match cut(rest, BODY_BYTES_MAX) {
             Cut::Frame { header, body, frame_bytes } => {
                 frames.push(Frame { header, body });
-                frames_bytes.push(frame_bytes);
                 rest = &rest[frame_bytes..];
             }
             Cut::NeedMore { .. } => break,
-            Cut::Refused { error, header } => return (frames, frames_bytes, Some((error, header))),
+            Cut::Refused { error, header } => return (frames, Some((error, header))),
         }
     }
-    (frames, frames_bytes, None)
+    (frames, None)
 }
 
 fn why_of(error: &io::Error) -> &'static str {

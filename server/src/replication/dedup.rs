@@ -23,6 +23,7 @@ use dht_protocol::status::Status;
 use crate::limits::DEDUP_RECORDS_PER_PARTITION_MAX;
 use crate::memory::{MemoryAccount, MemoryKind};
 use crate::replication::clients::{ClientState, ClientTable};
+use crate::store::prefetch::prefetch_items;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Records looked at, for dropping, with each write.
@@ -91,6 +92,12 @@ impl Dedup {
             return Admission::Unknown;
         }
         Admission::New
+    }
+
+    /// Asks for the memory of the records that a write will look at first; a hint.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch_items(&self.records, SWEEP_RECORDS);
     }
 
     /// Remembers what an admitted write came to, where that is needed.

@@ -102,6 +102,12 @@ impl Verb {
         self.spec().keys == ONE
     }
 
+    /// Whether it changes what is stored.
+    #[inline]
+    pub(crate) fn writes(self) -> bool {
+        self.spec().flags.contains(&"write")
+    }
+
     pub(crate) fn spec(self) -> &'static Spec {
         &COMMANDS[self as usize]
     }

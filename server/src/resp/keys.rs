@@ -14,7 +14,7 @@ use super::reply::{self, Bulk, text_of};
 use super::rmw::{Goal, Only, Rmw, Step};
 use super::state::{Active, Environment, RespState, Work};
 use super::want::Want;
-use crate::dispatch::{FoundShape, Home, Output};
+use crate::dispatch::{Access, FoundShape, Home, Output};
 use crate::limits::{BATCH_REQUESTS_MAX, RESP_PENDING_MAX};
 
 /// The length of a found value, and nothing of it.
@@ -215,7 +215,7 @@ impl RespState {
             self.back(output).append(|out| reply::array(out, keys_count));
         }
         while self.progress.keys < keys_count {
-            let hashes = match self.next_keys(args, 1, output, env) {
+            let hashes = match self.next_keys(args, 1, false, output, env) {
                 Some(hashes) => hashes,
                 None => return Flow::Stop,
             };
@@ -274,7 +274,7 @@ impl RespState {
         }
         let keys_count = (args.len() - 1) / stride;
         while self.progress.keys < keys_count {
-            let hashes = match self.next_keys(args, stride, output, env) {
+            let hashes = match self.next_keys(args, stride, true, output, env) {
                 Some(hashes) => hashes,
                 None => return Flow::Stop,
             };
@@ -324,6 +324,7 @@ impl RespState {
         &mut self,
         args: Args<'_>,
         stride: usize,
+        writes: bool,
         output: &Output,
         env: &mut Environment<'_>,
     ) -> Option<impl Iterator<Item = KeyHash> + use<>> {
@@ -339,7 +340,7 @@ impl RespState {
             *slot = Key::new(args.get(at)).map_or(KeyHash(0), |key| env.dispatcher.hash_of(key));
             count += 1;
         }
-        env.dispatcher.prefetch_hashes(hashes[..count].iter().copied());
+        env.dispatcher.prefetch(hashes[..count].iter().map(|&hash| Access { hash, writes }));
         Some(hashes.into_iter().take(count))
     }
 

@@ -21,7 +21,7 @@ use super::parse::{CommandError, Cut, Words, cut};
 use super::pending::{Answer, Gather, Pending, SlotId};
 use super::rmw::{Rmw, Step};
 use super::session::RespSession;
-use crate::dispatch::{AnswerBounds, Dispatcher, Output};
+use crate::dispatch::{Access, AnswerBounds, Dispatcher, Output};
 use crate::limits::{BATCH_REQUESTS_MAX, RESP_PENDING_MAX, RESP_WORDS_KEPT_MAX};
 use crate::metrics::WorkerMetrics;
 
@@ -37,7 +37,7 @@ pub(crate) trait Peers {
 pub(crate) struct Scratch {
     words: Words,
     commands: Vec<Command>,
-    pub(super) hashes: Vec<KeyHash>,
+    pub(super) accesses: Vec<Access>,
     /// A value that was read.
     pub(super) value: Vec<u8>,
 }
@@ -262,8 +262,8 @@ impl RespState {
         let mut words = std::mem::take(&mut env.scratch.words);
         let mut commands = std::mem::take(&mut env.scratch.commands);
         let behind = cut_batch(bytes, &mut words, &mut commands, env);
-        if env.scratch.hashes.len() > 1 {
-            env.dispatcher.prefetch_hashes(env.scratch.hashes.iter().copied());
+        if env.scratch.accesses.len() > 1 {
+            env.dispatcher.prefetch(env.scratch.accesses.iter().copied());
         }
         let mut last = env.bounds.slow_ns.map(|_| Instant::now());
         batch.end = behind;
@@ -310,7 +310,7 @@ fn cut_batch(
 ) -> BatchEnd {
     words.clear();
     commands.clear();
-    env.scratch.hashes.clear();
+    env.scratch.accesses.clear();
     let mut at = 0;
     while commands.len() < BATCH_REQUESTS_MAX {
         let first_word = words.len();
@@ -325,7 +325,8 @@ fn cut_batch(
                 let hash = verb
                     .filter(|verb| verb.has_one_key())
                     .and_then(|_| Key::new(args.get(1)).ok().map(|key| env.dispatcher.hash_of(key)));
-                env.scratch.hashes.extend(hash);
+                let writes = verb.is_some_and(Verb::writes);
+                env.scratch.accesses.extend(hash.map(|hash| Access { hash, writes }));
                 commands.push(Command { verb, first_word, words: count, end: at, hash });
             }
         }

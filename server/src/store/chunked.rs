@@ -23,6 +23,7 @@ const REST_GROWTH: usize = 16;
 
 /// The list.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Chunked<T> {
     /// The first chunk.
     head: Vec<T>,

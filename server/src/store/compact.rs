@@ -169,6 +169,7 @@ impl<H: HashKeys> Table<H> {
         let at = self.directory.locate(hash).expect("a live entry has a leaf");
         let view = self.arena.view(address);
         let (key_bytes, body_bytes) = (view.key.len(), view.body.len());
+        let extent_bytes = view.head.extent_bytes();
         let mut short = [0; SHORT_ENTRY_BYTES];
         let copy = if key_bytes + body_bytes <= SHORT_ENTRY_BYTES {
             view.key.copy_to(&mut short);
@@ -190,7 +191,7 @@ impl<H: HashKeys> Table<H> {
         }
         let slot = self.slot_of(at, hash, address);
         self.directory.leaf_mut(at).set_offset(slot, moved.0, &self.pool);
-        self.arena.kill(address);
+        self.arena.kill_extent(address, extent_bytes);
         Ok(())
     }
 }

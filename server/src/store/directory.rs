@@ -24,6 +24,7 @@ use super::heap::{self, Limit};
 use super::leaf::Leaf;
 use super::limits::{BLOCK_LEAVES_MAX, LEAF_PIECES_HARD_MAX, STEP_BYTES_MAX};
 use super::pool::{Class, Pool};
+use super::prefetch::prefetch_item;
 use super::relocate::MoveBudget;
 use crate::memory::{Charge, MemoryAccount, MemoryKind, OutOfMemory};
 
@@ -67,6 +68,7 @@ pub(super) struct LeafAt {
 
 /// Some leaves in a row.
 #[derive(Debug)]
+#[repr(C)]
 struct Block {
     /// Lowest hash of the first leaf.
     start: u64,
@@ -75,13 +77,14 @@ struct Block {
 
 /// All leaves of a partition.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Directory {
-    span: Span,
-    head: Block,
-    rest: Vec<Block>,
     /// Pieces of all leaves.
     pieces_count: u64,
     charge: Charge,
+    span: Span,
+    head: Block,
+    rest: Vec<Block>,
     /// Bytes of leaves and of the list of blocks moved since [`Directory::take_moved_bytes`].
     moved_bytes: usize,
 }
@@ -117,15 +120,27 @@ impl Directory {
         let block =
             if self.rest.is_empty() { 0 } else { self.rest.partition_point(|block| block.start <= hash.0) };
         let leaves = &self.block(block).leaves;
-        let guess = if self.rest.is_empty() {
-            // Leaves of random keys are about equally wide.
-            let rel = (hash.0 << self.span.bits) >> u32::BITS;
-            (rel * leaves.len() as u64) >> u32::BITS
-        } else {
-            leaves.len() as u64 / 2
-        };
-        let place = walk(leaves, guess as usize, hash)?;
+        let guess = if self.rest.is_empty() { self.guess(hash) } else { leaves.len() / 2 };
+        let place = walk(leaves, guess, hash)?;
         Some(LeafAt { block: block as u32, place: place as u32 })
+    }
+
+    /// Asks for the leaf that most likely covers `hash`.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: KeyHash) {
+        if self.rest.is_empty()
+            && let Some(leaf) = self.head.leaves.get(self.guess(hash))
+        {
+            prefetch_item(leaf);
+        }
+    }
+
+    /// The place in the head, while there is no other block, near which the leaf of `hash` stands: leaves of random keys are
+    /// about equally wide.
+    #[inline]
+    fn guess(&self, hash: KeyHash) -> usize {
+        let rel = (hash.0 << self.span.bits) >> u32::BITS;
+        ((rel * self.head.leaves.len() as u64) >> u32::BITS) as usize
     }
 
     /// The leaf at `at`.

@@ -147,6 +147,29 @@ impl Head {
         let window: &[u8; HEAD_BYTES_MAX] = window.first_chunk().expect("whoever calls pads the window");
         let first = BigEndian::read_u16(window);
         debug_assert!(first >> 15 == 0, "read as live what is dead");
+        let (tag, key_bytes, value_bytes) = (first >> 12 & 7, first >> 7 & 0x1F, first & 0x7F);
+        let is_usual = tag < TYPE_EXPLICIT
+            && matches!(key_bytes, 1..KEY_BYTES_IN_ONE)
+            && value_bytes <= SHORT_VALUE_BYTES_MAX as u16;
+        let (low, high) = (u64::from(window[2]), u64::from(window[3]));
+        let (zigzag, version_bytes) = if low < 0x80 { (low, 1) } else { (low & 0x7F | high << 7, 2) };
+        if !is_usual || (version_bytes == 2 && high >= 0x80) {
+            return Head::read_any(window);
+        }
+        Head {
+            head_bytes: 2 + version_bytes,
+            key_bytes: usize::from(key_bytes),
+            value_bytes: usize::from(value_bytes),
+            is_large: false,
+            value_type: ValueType::new(tag as u8).expect("only valid types are written"),
+            delta: delta_of(zigzag),
+        }
+    }
+
+    /// The same for a head of any kind.
+    #[inline(never)]
+    fn read_any(window: &[u8; HEAD_BYTES_MAX]) -> Head {
+        let first = BigEndian::read_u16(window);
         let mut at = 2;
         let mut next = |bytes: usize| {
             at += bytes;
@@ -175,7 +198,7 @@ impl Head {
             value_bytes,
             is_large: value_code == VALUE_IS_LARGE,
             value_type: ValueType::new(tag).expect("only valid types are written"),
-            delta: (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64),
+            delta: delta_of(zigzag),
         }
     }
 
@@ -282,6 +305,11 @@ impl Entry<'_> {
         BigEndian::write_u16(head, type_code << 12 | key_code << 7 | value_code);
         at
     }
+}
+
+#[inline]
+fn delta_of(zigzag: u64) -> i64 {
+    (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64)
 }
 
 /// A number of seven bits a byte, lowest first, and how many bytes it takes.

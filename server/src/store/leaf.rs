@@ -304,12 +304,6 @@ impl Leaf {
         self.len -= 1;
     }
 
-    /// The offset in `slot`.
-    #[inline]
-    pub(super) fn offset(&self, slot: usize, pool: &Pool) -> u32 {
-        self.line(slot / SLOT_NUMBERS_PER_LINE, pool).offset(slot % SLOT_NUMBERS_PER_LINE)
-    }
-
     /// Replaces the offset in `slot`; the leaf's width must hold it.
     pub(super) fn set_offset(&mut self, slot: usize, offset: u32, pool: &Pool) {
         self.line_mut(slot / SLOT_NUMBERS_PER_LINE, pool).set_offset(slot % SLOT_NUMBERS_PER_LINE, offset);

@@ -18,11 +18,11 @@
 
 use byteorder::{ByteOrder, LittleEndian};
 
+use super::tags::{self, TAGS};
+
 /// Bytes of a line.
 pub(super) const LINE_BYTES: usize = 64;
 
-/// Bytes compared at once: the tags and what follows them.
-const TAGS_BYTES: usize = 16;
 /// Where the counts stand: entries in the low four bits, the displaced ones among them in the high four.
 const COUNTS_AT: usize = 15;
 /// From here on are the offsets.
@@ -119,13 +119,8 @@ impl<'a> Line<'a> {
     /// Slots whose tag is `tag`.
     #[inline]
     pub(super) fn matches(self, tag: u8) -> Lanes {
-        let tags: &[u8; TAGS_BYTES] = self.bytes.first_chunk().expect("a line is longer than its tags");
-        let mut lanes = 0;
-        // The compiler makes one comparison of 16 bytes of this where the processor has one.
-        for (lane, &found) in tags.iter().enumerate() {
-            lanes |= u32::from(found == tag) << lane;
-        }
-        Lanes(lanes & ((1 << self.count()) - 1))
+        let tags: &[u8; TAGS] = self.bytes.first_chunk().expect("a line is longer than its tags");
+        Lanes(tags::equal_to(tags, tag) & ((1 << self.count()) - 1))
     }
 
     /// The tag in `slot`.

@@ -13,6 +13,7 @@ use dht_protocol::placement::ring::Ring;
 
 use super::directory::Span;
 use super::pool::Pool;
+use super::probe::Probe;
 use super::scan::{PageBounds, ScanItem, ScanStep};
 use super::table::Table;
 use super::usage::{Maintained, PartitionUsage};
@@ -23,17 +24,23 @@ const PUT_SEQ_MAX: u64 = Version::SEQ_MAX - (1 << u32::BITS);
 
 /// One arc of the ring with what it holds. Whoever calls holds its lock; every function is one bounded step. A hash
 /// given to it is the key's, under the partition's hash key, and lies on this arc.
+///
+/// Fields in order of use, here and in what stands first: what leads to an entry fills the first cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Partition {
+    table: Table<HashKey>,
+    /// Number of the last write; 0 before the first.
+    seq: u64,
     id: PartitionId,
     /// Configuration under which writes are numbered.
     cfg: Cfg,
-    /// Number of the last write; 0 before the first.
-    seq: u64,
-    table: Table<HashKey>,
 }
 
 impl Partition {
+    /// Bytes at its front that look-ups touch.
+    pub(crate) const READ_BYTES: usize = Table::<HashKey>::READ_BYTES;
+
     /// An empty partition; allocates nothing.
     #[must_use]
     pub fn new(id: PartitionId, ring: Ring, hash_key: HashKey, cfg: Cfg, pool: Arc<Pool>) -> Partition {
@@ -55,16 +62,11 @@ impl Partition {
         self.table.get(hash, key)
     }
 
-    /// First of two passes before a batch of look-ups: asks for the slots that one of `hash` will read.
+    /// Begins a look-up of `hash`, one of a batch, `writes` saying whether a write follows: see [`Probe`].
     #[inline]
-    pub fn prefetch_slots(&self, hash: KeyHash) {
-        self.table.prefetch_slots(hash);
-    }
-
-    /// Second pass, when the slots have come: asks for the entry.
-    #[inline]
-    pub fn prefetch_entry(&self, hash: KeyHash) {
-        self.table.prefetch_entry(hash);
+    #[must_use]
+    pub fn probe(&self, hash: KeyHash, writes: bool) -> Probe<'_> {
+        self.table.probe(hash, writes)
     }
 
     /// Writes `value` under `key`, new or not. The value is large if and only if [`is_large`] says so.

@@ -48,7 +48,9 @@ use super::steps::StepBooks;
 use crate::memory::{MemoryAccount, MemoryKind, OutOfMemory};
 
 /// Bytes of a page.
-const PAGE_BYTES: usize = 4 << 10;
+pub(super) const PAGE_BYTES: usize = 4 << 10;
+/// Places of blocks are multiples of this, bytes.
+const UNIT_BYTES: usize = 128;
 /// Bits of a block's name that say its class.
 const CLASS_BITS: u32 = 2;
 
@@ -65,7 +67,7 @@ pub(super) enum Class {
     Chunk4,
 }
 
-/// A block that is handed out: class and place.
+/// A block that is handed out: its place, in units of 128 bytes, and below that its class.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Block(NonZeroU32);
 
@@ -92,12 +94,7 @@ impl Class {
     /// Bytes of a block.
     #[inline]
     pub(super) const fn bytes(self) -> usize {
-        match self {
-            Class::Piece => 128,
-            Class::Chunk1 => 1 << 10,
-            Class::Chunk2 => 2 << 10,
-            Class::Chunk4 => 4 << 10,
-        }
+        bytes_of_class(self as u32)
     }
 
     const fn blocks_per_page(self) -> u32 {
@@ -110,10 +107,17 @@ impl Class {
     }
 }
 
+/// Bytes of a block of a class, by its number: without a table or a jump, as this stands in the way of every look-up.
+#[inline]
+const fn bytes_of_class(class: u32) -> usize {
+    const LOG2: u32 = u32::from_le_bytes([7, 10, 11, 12]);
+    1 << (LOG2 >> (class * u8::BITS) & 0xFF)
+}
+
 impl Block {
     fn new(class: Class, page: u32, number: u32) -> Block {
-        let place = page * class.blocks_per_page() + number;
-        let name = NonZeroU32::new((place << CLASS_BITS) | class as u32);
+        let units = page * (PAGE_BYTES / UNIT_BYTES) as u32 + number * (class.bytes() / UNIT_BYTES) as u32;
+        let name = NonZeroU32::new((units << CLASS_BITS) | class as u32);
         Block(name.expect("page 0 is never handed out"))
     }
 
@@ -123,18 +127,24 @@ impl Block {
         Class::ALL[(self.0.get() & ((1 << CLASS_BITS) - 1)) as usize]
     }
 
+    /// Its length.
+    #[inline]
+    fn bytes(&self) -> usize {
+        bytes_of_class(self.0.get() & ((1 << CLASS_BITS) - 1))
+    }
+
     /// Bytes from the region's start.
     #[inline]
     fn place_bytes(&self) -> usize {
-        (self.0.get() >> CLASS_BITS) as usize * self.class().bytes()
+        (self.0.get() >> CLASS_BITS) as usize * UNIT_BYTES
     }
 
     fn page(&self) -> u32 {
-        (self.0.get() >> CLASS_BITS) / self.class().blocks_per_page()
+        (self.place_bytes() / PAGE_BYTES) as u32
     }
 
     fn number(&self) -> u32 {
-        (self.0.get() >> CLASS_BITS) % self.class().blocks_per_page()
+        (self.place_bytes() % PAGE_BYTES / self.class().bytes()) as u32
     }
 }
 
@@ -252,7 +262,7 @@ impl Pool {
     /// The block's bytes.
     #[inline]
     pub(super) fn bytes(&self, block: &Block) -> &[u8] {
-        let (place, length) = (block.place_bytes(), block.class().bytes());
+        let (place, length) = (block.place_bytes(), block.bytes());
         assert!(place + length <= self.region.len(), "a block of another pool");
         // SAFETY: the range lies within the region, which lives as long as `self` and is initialised (the system
         // gives zeros). By invariants 1 and 2 nobody has a mutable reference to it while `block` is borrowed.
@@ -262,7 +272,7 @@ impl Pool {
     /// The block's bytes, to be changed.
     #[inline]
     pub(super) fn bytes_mut<'a>(&'a self, block: &'a mut Block) -> &'a mut [u8] {
-        let (place, length) = (block.place_bytes(), block.class().bytes());
+        let (place, length) = (block.place_bytes(), block.bytes());
         assert!(place + length <= self.region.len(), "a block of another pool");
         // SAFETY: as in `bytes`; and by invariants 1 and 2 nobody has any reference to the range while `block` is
         // borrowed mutably.
@@ -343,7 +353,7 @@ impl Pool {
     }
 
     /// Whether any block should move: see [`Pool::should_move`].
-    pub(super) fn is_shrinking(&self) -> bool {
+    pub fn is_shrinking(&self) -> bool {
         self.watermark.load(Ordering::Relaxed) != u32::MAX
     }
 

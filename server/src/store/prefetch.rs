@@ -17,6 +17,34 @@ pub(super) fn prefetch(bytes: &[u8], bytes_max: usize) {
     }
 }
 
+/// Asks for the cache lines that hold the first `count` of `items`.
+#[inline]
+pub(crate) fn prefetch_items<T>(items: &[T], count: usize) {
+    if let Some(first) = items.first() {
+        prefetch_bytes_from(std::ptr::from_ref(first).cast(), items.len().min(count) * size_of::<T>());
+    }
+}
+
+/// Asks for the cache lines that hold `item`.
+#[inline]
+pub(crate) fn prefetch_item<T>(item: &T) {
+    prefetch_first(item, size_of::<T>());
+}
+
+/// Asks for the cache lines that hold the first `bytes` of `item`.
+#[inline]
+pub(crate) fn prefetch_first<T>(item: &T, bytes: usize) {
+    prefetch_bytes_from(std::ptr::from_ref(item).cast(), bytes.min(size_of::<T>()));
+}
+
+#[inline]
+fn prefetch_bytes_from(start: *const u8, bytes: usize) {
+    let from_line = start.addr() % LINE_BYTES;
+    for line in 0..(from_line + bytes).div_ceil(LINE_BYTES) {
+        prefetch_address(start.wrapping_add(line * LINE_BYTES));
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn prefetch_address(address: *const u8) {

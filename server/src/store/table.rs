@@ -14,12 +14,13 @@
 //! 3. No operation touches more than `STEP_SLOTS_MAX` slots or copies more than `STEP_BYTES_MAX` bytes of values;
 //!    `step` counts, `usage` tells.
 
+use std::mem::offset_of;
 use std::sync::Arc;
 
 use dht_protocol::ids::Version;
 use dht_protocol::placement::hash::{HashKey, KeyHash};
 
-use super::arena::{Address, Arena};
+use super::arena::{Address, Arena, View};
 use super::directory::{Directory, LeafAt, Span};
 use super::entry::{Body, Entry, OVERWRITTEN_VERSION_BYTES};
 use super::heap::Limit;
@@ -27,6 +28,7 @@ use super::large::LargeValue;
 use super::large_list::LargeList;
 use super::limits::{STEP_BYTES_MAX, STEP_SLOTS_MAX};
 use super::pool::Pool;
+use super::probe::Probe;
 use super::relocate::Relocation;
 use super::steps::{Step, StepCounts, StepKind, Timer};
 use super::usage::PartitionUsage;
@@ -48,12 +50,13 @@ impl HashKeys for HashKey {
 
 /// One table.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Table<H: HashKeys> {
-    pub(super) hasher: H,
-    pub(super) pool: Arc<Pool>,
-    pub(super) span: Span,
     pub(super) directory: Directory,
+    pub(super) pool: Arc<Pool>,
     pub(super) arena: Arena,
+    pub(super) hasher: H,
+    pub(super) span: Span,
     larges: LargeList,
     /// Work done since the current operation began; bytes are those of values and entries.
     pub(super) step: Step,
@@ -74,7 +77,30 @@ struct Place {
     address: Address,
 }
 
+/// What has to be known of an entry that is to go.
+#[derive(Clone, Copy)]
+struct Old {
+    value_bytes: usize,
+    extent_bytes: usize,
+    /// Where a large value is kept.
+    large: Option<u32>,
+}
+
+impl Old {
+    #[inline]
+    fn of(view: &View<'_>) -> Old {
+        Old {
+            value_bytes: view.head.value_bytes,
+            extent_bytes: view.head.extent_bytes(),
+            large: view.large_index(),
+        }
+    }
+}
+
 impl<H: HashKeys> Table<H> {
+    /// Bytes at its front that look-ups touch: directory, pool, and the arena's list of chunks.
+    pub(super) const READ_BYTES: usize = offset_of!(Table<H>, arena) + Arena::READ_BYTES;
+
     /// An empty table for the hashes of `span`; allocates nothing.
     pub(super) fn new(hasher: H, span: Span, pool: Arc<Pool>) -> Table<H> {
         Table {
@@ -96,8 +122,7 @@ impl<H: HashKeys> Table<H> {
 
     /// What `key` holds.
     pub(super) fn get(&self, hash: KeyHash, key: &[u8]) -> Option<Found<'_>> {
-        let place = self.find(hash, key, &mut 0)?;
-        let view = self.arena.view(place.address);
+        let (_, view) = self.find(hash, key, &mut 0)?;
         let value = match view.large_index() {
             None => StoredValue::Inline(view.body),
             Some(index) => StoredValue::Large(self.larges.get(index)),
@@ -105,20 +130,17 @@ impl<H: HashKeys> Table<H> {
         Some(Found { version: view.version, value_type: view.head.value_type, value })
     }
 
+    /// Begins a look-up of `hash`, one of a batch.
+    #[inline]
+    pub(super) fn probe(&self, hash: KeyHash, writes: bool) -> Probe<'_> {
+        Probe::new(&self.directory, &self.arena, &self.pool, hash, writes)
+    }
+
     /// Asks for the slots that a look-up of `hash` will read.
     #[inline]
     pub(super) fn prefetch_slots(&self, hash: KeyHash) {
         if let Some(at) = self.directory.locate(hash) {
             self.directory.leaf(at).prefetch(hash, &self.pool);
-        }
-    }
-
-    /// Asks for the entry that a look-up of `hash` will most likely read.
-    #[inline]
-    pub(super) fn prefetch_entry(&self, hash: KeyHash) {
-        let at = self.directory.locate(hash);
-        if let Some(offset) = at.and_then(|at| self.directory.leaf(at).likely_offset(hash, &self.pool)) {
-            self.arena.prefetch(Address(offset));
         }
     }
 
@@ -160,10 +182,10 @@ impl<H: HashKeys> Table<H> {
         version: Version,
     ) -> Result<Option<Arc<LargeValue>>, StoreError> {
         let mut visited = 0;
-        let found = self.find(hash, key, &mut visited);
+        let found = self.find(hash, key, &mut visited).map(|(place, view)| (place, Old::of(&view)));
         self.step.slots += visited;
         match found {
-            Some(place) => Ok(self.overwrite(place, hash, key, value, version)?),
+            Some((place, old)) => Ok(self.overwrite(place, old, hash, key, value, version)?),
             None => {
                 self.insert(hash, key, value, version)?;
                 Ok(None)
@@ -189,15 +211,14 @@ impl<H: HashKeys> Table<H> {
     fn overwrite(
         &mut self,
         place: Place,
+        old: Old,
         hash: KeyHash,
         key: &[u8],
         value: &NewValue<'_>,
         version: Version,
     ) -> Result<Option<Arc<LargeValue>>, OutOfMemory> {
-        let view = self.arena.view(place.address);
-        let (old_value_bytes, old_large) = (view.head.value_bytes, view.large_index());
         let entry = new_entry(key, value, version);
-        let displaced = match (old_large, value) {
+        let displaced = match (old.large, value) {
             (None, NewValue::Inline(_)) if self.arena.overwrite(place.address, &entry, hash) => {
                 self.step.bytes += value.len();
                 None
@@ -209,11 +230,11 @@ impl<H: HashKeys> Table<H> {
                 let slot =
                     if is_as_it_was { place.slot } else { self.slot_of(place.at, hash, place.address) };
                 self.directory.leaf_mut(place.at).set_offset(slot, address.0, &self.pool);
-                self.arena.kill(place.address);
-                old_large.map(|index| self.larges.remove(index))
+                self.arena.kill_extent(place.address, old.extent_bytes);
+                old.large.map(|index| self.larges.remove(index))
             }
         };
-        self.count_out(key.len(), old_value_bytes, old_large.is_some());
+        self.count_out(key.len(), old.value_bytes, old.large.is_some());
         self.count_in(key.len(), value.len(), matches!(value, NewValue::Large(..)));
         Ok(displaced)
     }
@@ -266,31 +287,33 @@ impl<H: HashKeys> Table<H> {
     pub(super) fn delete(&mut self, hash: KeyHash, key: &[u8]) -> Option<Option<Arc<LargeValue>>> {
         self.step = Step::default();
         let mut visited = 0;
-        let place = self.find(hash, key, &mut visited)?;
+        let (place, view) = self.find(hash, key, &mut visited)?;
+        let old = Old::of(&view);
         self.step.slots += visited;
         let dead_before = self.arena.dead_bytes();
-        let view = self.arena.view(place.address);
-        let (value_bytes, large) = (view.head.value_bytes, view.large_index());
         self.directory.leaf_mut(place.at).remove(place.slot, hash, &self.pool);
-        self.arena.kill(place.address);
-        let displaced = large.map(|index| self.larges.remove(index));
-        self.count_out(key.len(), value_bytes, displaced.is_some());
+        self.arena.kill_extent(place.address, old.extent_bytes);
+        let displaced = old.large.map(|index| self.larges.remove(index));
+        self.count_out(key.len(), old.value_bytes, displaced.is_some());
         self.shrink(place.at);
         self.pay_for_compaction(dead_before);
         self.end_step();
         Some(displaced)
     }
 
-    /// Where `key` is. Adds the number of keys compared to `visited`.
+    /// Where `key` is, and its entry. Adds the number of keys compared to `visited`.
     #[inline]
-    fn find(&self, hash: KeyHash, key: &[u8], visited: &mut usize) -> Option<Place> {
+    fn find(&self, hash: KeyHash, key: &[u8], visited: &mut usize) -> Option<(Place, View<'_>)> {
         let at = self.directory.locate(hash)?;
         let leaf = self.directory.leaf(at);
+        let (mut address, mut found) = (Address(0), None);
         let slot = leaf.find(hash, &self.pool, |offset| {
             *visited += 1;
-            self.arena.is_key(Address(offset), key)
+            address = Address(offset);
+            found = self.arena.view_of(address, key);
+            found.is_some()
         })?;
-        Some(Place { at, slot, address: Address(leaf.offset(slot, &self.pool)) })
+        found.map(|view| (Place { at, slot, address }, view))
     }
 
     /// Closes the books of an operation.
@@ -352,7 +375,7 @@ impl<H: HashKeys> Table<H> {
             let view = self.arena.view(address);
             let key = view.key.to_vec();
             let place = self.find(self.hasher.hash_of(&key), &key, &mut 0);
-            assert!(place.is_some_and(|place| place.address == address), "a live entry has no slot");
+            assert!(place.is_some_and(|(place, _)| place.address == address), "a live entry has no slot");
             entries += 1;
             key_bytes += key.len() as u64;
             value_bytes += view.head.value_bytes as u64;

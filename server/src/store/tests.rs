@@ -138,7 +138,10 @@ impl Pair {
         let hash = self.table.hasher.hash_of(key);
         // As for a batch of look-ups, whether or not there is anything to fetch.
         self.table.prefetch_slots(hash);
-        self.table.prefetch_entry(hash);
+        let mut probe = self.table.probe(hash, true);
+        probe.ask_for_line();
+        probe.ask_for_chunk();
+        probe.ask_for_entry();
         let found = self.table.get(hash, key);
         let found = found.map(|found| (found.version, found.value_type, found.value.to_vec()));
         assert_eq!(found.as_ref(), self.model.get(key));

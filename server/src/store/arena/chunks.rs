@@ -1,5 +1,6 @@
 //! The structure of an arena: its chunks, opened and freed.
 
+use std::mem::offset_of;
 use std::sync::Arc;
 
 use dht_protocol::ids::Version;
@@ -41,6 +42,7 @@ pub(super) struct Chunk {
 
 /// All chunks of a partition.
 #[derive(Debug)]
+#[repr(C)]
 pub(in super::super) struct Arena {
     pub(super) pool: Arc<Pool>,
     pub(super) chunks: Chunked<Chunk>,
@@ -83,6 +85,9 @@ impl Address {
 }
 
 impl Arena {
+    /// Bytes at its front that look-ups touch.
+    pub(in super::super) const READ_BYTES: usize = offset_of!(Arena, tail);
+
     /// An empty arena; allocates nothing.
     pub(in super::super) fn new(pool: Arc<Pool>) -> Arena {
         let memory: Arc<MemoryAccount> = Arc::clone(pool.account());

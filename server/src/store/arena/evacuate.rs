@@ -2,6 +2,7 @@
 
 use super::super::entry::Item;
 use super::super::limits::{DEAD_PARTS_CHUNK, VICTIM_WINDOW};
+use super::super::prefetch::prefetch;
 use super::super::relocate::MoveBudget;
 use super::chunks::{Address, Arena, NO_CHUNK, NOWHERE};
 use super::write::Part;
@@ -15,6 +16,9 @@ pub(super) struct Evacuation {
     /// All before this place is dead, once the chunk has no origin.
     pub(super) place: usize,
 }
+
+/// Bytes of a chunk that are asked for when its evacuation begins; the processor sees by itself that the rest follows.
+const PREFETCH_BYTES: usize = 1 << 10;
 
 /// Entries that are moved together.
 pub(in super::super) const EVACUATION_BATCH_ENTRIES: usize = 16;
@@ -84,6 +88,7 @@ impl Arena {
             self.seal_tail();
         }
         self.evacuation = Some(Evacuation { chunk, place: 0 });
+        prefetch(self.chunk_bytes(&self.chunks[chunk as usize]), PREFETCH_BYTES);
         true
     }
 

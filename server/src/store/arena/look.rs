@@ -5,7 +5,7 @@ use dht_protocol::placement::hash::KeyHash;
 
 use super::super::entry::{self, HEAD_BYTES_MAX, Head};
 use super::super::pieces::Pieces;
-use super::super::prefetch::prefetch;
+use super::super::prefetch::{prefetch, prefetch_item};
 use super::chunks::{Address, Arena, Chunk, NO_CHUNK};
 
 /// Bytes of an entry that are asked for beforehand: head, key and a short value.
@@ -46,12 +46,21 @@ impl Arena {
         }
     }
 
-    /// Whether the entry at `address` is that of `key`.
+    /// The entry at `address`, if it is that of `key`.
     #[inline]
-    pub(in super::super) fn is_key(&self, address: Address, key: &[u8]) -> bool {
+    pub(in super::super) fn view_of(&self, address: Address, key: &[u8]) -> Option<View<'_>> {
         let (chunk, head) = self.head_at(address);
+        if head.key_bytes != key.len() {
+            return None;
+        }
         let rest = &self.chunk_bytes(chunk)[address.place()..];
-        head.key_bytes == key.len() && self.pieces(rest, chunk, head.head_bytes, head.key_bytes).is(key)
+        let found = self.pieces(rest, chunk, head.head_bytes, head.key_bytes);
+        found.is(key).then(|| View {
+            head,
+            version: head.version(chunk.base),
+            key: found,
+            body: self.pieces(rest, chunk, head.head_bytes + head.key_bytes, head.body_bytes()),
+        })
     }
 
     /// The hash that the entry at `address` keeps, or what `hash` makes of its key.
@@ -71,6 +80,28 @@ impl Arena {
         })
     }
 
+    /// Asks for what names the memory of the entry at `address`.
+    #[inline]
+    pub(in super::super) fn prefetch_chunk(&self, address: Address) {
+        prefetch_item(&self.chunks[address.chunk() as usize]);
+    }
+
+    /// Asks for what names the memory that the next entry goes to.
+    #[inline]
+    pub(in super::super) fn prefetch_tail_chunk(&self) {
+        if self.tail != NO_CHUNK {
+            prefetch_item(&self.chunks[self.tail as usize]);
+        }
+    }
+
+    /// Asks for the memory that the next entry goes to.
+    #[inline]
+    pub(in super::super) fn prefetch_tail(&self) {
+        if self.tail != NO_CHUNK {
+            prefetch(&self.chunk_bytes(&self.chunks[self.tail as usize])[self.tail_bytes..], PREFETCH_BYTES);
+        }
+    }
+
     /// Asks for the memory of the entry at `address`.
     #[inline]
     pub(in super::super) fn prefetch(&self, address: Address) {
@@ -87,9 +118,14 @@ impl Arena {
     /// The `length` bytes that begin `skip` bytes behind the start of `rest`, which is the rest of chunk `chunk`.
     #[inline]
     fn pieces<'a>(&'a self, rest: &'a [u8], chunk: &Chunk, skip: usize, length: usize) -> Pieces<'a> {
-        if skip + length <= rest.len() {
-            return Pieces::whole(&rest[skip..skip + length]);
+        match rest.get(skip..skip + length) {
+            Some(whole) => Pieces::whole(whole),
+            None => self.split_pieces(rest, chunk, skip, length),
         }
+    }
+
+    #[inline(never)]
+    fn split_pieces<'a>(&'a self, rest: &'a [u8], chunk: &Chunk, skip: usize, length: usize) -> Pieces<'a> {
         if skip <= rest.len() {
             return Pieces::split(&rest[skip..], self, chunk.next, skip + length - rest.len());
         }

@@ -97,6 +97,16 @@ impl Arena {
             extent += stretched_bytes - head_bytes;
             head_bytes = stretched_bytes;
         }
+        let (chunk, place) = (address.chunk(), address.place());
+        if place + old.extent_bytes() <= self.size_of(chunk) {
+            let target = &mut self.bytes_mut(chunk)[place..place + extent];
+            target[..head_bytes].copy_from_slice(&head[..head_bytes]);
+            target[head_bytes..head_bytes + entry.key.len()].copy_from_slice(entry.key);
+            target[head_bytes + entry.key.len()..].copy_from_slice(body);
+            let unused = Part { chunk, place: place + extent, bytes: old.extent_bytes() - extent };
+            self.kill_part(unused, false);
+            return true;
+        }
         let mut sources = [&head[..head_bytes], entry.key, body].into_iter();
         let mut source: &[u8] = &[];
         let mut left = extent;
@@ -122,7 +132,17 @@ impl Arena {
     /// Marks the entry at `address` dead, and frees chunks of which it was the last live part.
     pub(in super::super) fn kill(&mut self, address: Address) {
         let (_, head) = self.head_at(address);
-        let mut parts = self.parts(address, head.extent_bytes());
+        self.kill_extent(address, head.extent_bytes());
+    }
+
+    /// As [`Arena::kill`], the entry being known to take `extent_bytes`.
+    pub(in super::super) fn kill_extent(&mut self, address: Address, extent_bytes: usize) {
+        let (chunk, place) = (address.chunk(), address.place());
+        if place + extent_bytes <= self.size_of(chunk) {
+            self.kill_part(Part { chunk, place, bytes: extent_bytes }, false);
+            return;
+        }
+        let mut parts = self.parts(address, extent_bytes);
         while let Some(part) = parts.take(self) {
             self.kill_part(part, part.chunk != address.chunk());
         }

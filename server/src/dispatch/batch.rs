@@ -1,0 +1,282 @@
+//! A batch of frames and its answers, in order.
+//!
+//! A batch goes through three passes, some requests at a time (read and hash all, ask for the memory of all, look up and
+//! answer all), so that the waits for memory of different requests overlap. Answers come in the order of requests, so two
+//! requests on one key are never swapped.
+
+use std::array;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use dht_protocol::error::RequestError;
+use dht_protocol::frame;
+use dht_protocol::header::Header;
+use dht_protocol::placement::hash::KeyHash;
+use dht_protocol::request::Request;
+use dht_protocol::response::{Refusal, Response, response_header};
+use dht_protocol::status::Status;
+
+use super::Dispatcher;
+use super::ahead::{Access, GROUP, Held};
+use super::output::Output;
+use super::session::Session;
+use super::slow::{SlowRequest, SlowWatch};
+use crate::limits::{BATCH_REQUESTS_MAX, HELD_ANSWER_BYTES_MAX};
+use crate::metrics::WorkerMetrics;
+
+/// A request's frame in a read buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Its header.
+    pub header: Header,
+    /// Its body.
+    pub body: &'a [u8],
+}
+
+/// Where answering a batch stops; what is left waits.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerBounds {
+    /// Once so many bytes of answers wait.
+    pub output_bytes_max: usize,
+    /// Once it is so late, looked at after each request that may take long.
+    pub turn_ends: Instant,
+    /// Requests that take so long, nanoseconds, are told of; `None`: none is timed.
+    pub slow_ns: Option<u64>,
+}
+
+/// How far a batch came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchEnd {
+    /// Frames answered; the others wait until the peer has taken some answers.
+    pub frames_done: usize,
+    /// Those that took as long as was asked for.
+    pub slow: Vec<SlowRequest>,
+    /// Statuses of the frames that were refused as not following PROTOCOL.md.
+    refused: Vec<Status>,
+    /// Whether the connection must be closed once its answers are out.
+    pub close: bool,
+}
+
+/// A frame after the first pass.
+type Decoded<'a> = Result<Request<'a>, RequestError>;
+
+impl BatchEnd {
+    /// Statuses of the frames that were refused as not following PROTOCOL.md.
+    pub fn refused(&self) -> impl Iterator<Item = Status> {
+        self.refused.iter().copied()
+    }
+}
+
+/// Whether answering it may touch thousands of entries or copy megabytes.
+fn may_take_long(decoded: &Decoded<'_>) -> bool {
+    matches!(decoded, Ok(Request::Scan(_) | Request::Append { .. } | Request::Stats))
+}
+
+/// A batch while it is being answered.
+struct Batch<'a> {
+    dispatcher: &'a Dispatcher,
+    session: &'a mut Session,
+    output: &'a mut Output,
+    bounds: AnswerBounds,
+    metrics: &'a WorkerMetrics,
+    watch: Option<SlowWatch>,
+    end: BatchEnd,
+}
+
+impl Batch<'_> {
+    /// Answers a group; breaks where the batch is to end.
+    fn answer_group(&mut self, frames: &[Frame<'_>]) -> ControlFlow<()> {
+        let decoded: [Option<Decoded<'_>>; GROUP] = array::from_fn(|number| {
+            frames.get(number).map(|frame| Request::decode(&frame.header, frame.body))
+        });
+        let accesses: [Option<Access>; GROUP] =
+            array::from_fn(|number| self.dispatcher.access(decoded[number].as_ref()?.as_ref().ok()?));
+        let mut held = None;
+        // A single look-up has nothing to overlap with.
+        if frames.len() > 1 {
+            held = Some(self.dispatcher.hold(&accesses)).filter(|_| self.dispatcher.may_hold_on());
+        }
+        let bytes_before = self.output.bytes();
+        self.watch = self.bounds.slow_ns.map(SlowWatch::start);
+        for (number, (frame, decoded)) in frames.iter().zip(decoded.iter().flatten()).enumerate() {
+            if self.output.bytes() >= self.bounds.output_bytes_max {
+                return ControlFlow::Break(());
+            }
+            let hash = accesses[number].map(|access| access.hash);
+            self.answer_one(number, frame, decoded, hash, &mut held)?;
+            if self.output.bytes() > bytes_before + HELD_ANSWER_BYTES_MAX {
+                held = None;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn answer_one(
+        &mut self,
+        number: usize,
+        frame: &Frame<'_>,
+        decoded: &Decoded<'_>,
+        hash: Option<KeyHash>,
+        held: &mut Option<Held<'_>>,
+    ) -> ControlFlow<()> {
+        let bytes_before = self.output.bytes();
+        let status = match decoded {
+            Err(error) => {
+                self.end.refused.push(error.status);
+                self.dispatcher.refuse(frame, Refusal::Other(error.status, error.text.into()), self.output)
+            }
+            Ok(request) => {
+                self.metrics.count_request(request.op());
+                match self.answer_held(frame, request, hash, number, held.as_ref()) {
+                    Some(status) => status,
+                    None => {
+                        // Whatever it is may take a lock.
+                        *held = None;
+                        self.dispatcher.answer_one(self.session, frame, request, hash, self.output)
+                    }
+                }
+            }
+        };
+        self.metrics.count_answer(status);
+        self.end.frames_done += 1;
+        if let Some(watch) = &mut self.watch {
+            let answer_bytes = self.output.bytes() - bytes_before;
+            let partition = hash.map(|hash| self.dispatcher.map().owners(hash).partition);
+            self.end.slow.extend(watch.lap(frame, answer_bytes, partition));
+        }
+        self.end.close = status == Status::UnknownVersion;
+        let is_late = || may_take_long(decoded) && Instant::now() >= self.bounds.turn_ends;
+        if self.end.close || is_late() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Answers a `GET` whose partition is held; `None`: this is none.
+    #[inline]
+    fn answer_held(
+        &mut self,
+        frame: &Frame<'_>,
+        request: &Request<'_>,
+        hash: Option<KeyHash>,
+        number: usize,
+        held: Option<&Held<'_>>,
+    ) -> Option<Status> {
+        let (Request::Get { key }, Some(hash)) = (request, hash) else { return None };
+        let inner = held?.get(number)?;
+        let is_ours =
+            self.session.allows(request.op()) && self.dispatcher.route(hash, frame.header.epoch).is_ok();
+        is_ours.then(|| self.dispatcher.answer_get(frame, hash, *key, &inner.store, self.output))
+    }
+}
+
+impl Dispatcher {
+    /// Answers `frames`, at most `BATCH_REQUESTS_MAX` of them, until all are done or a bound is reached.
+    pub fn answer(
+        &self,
+        session: &mut Session,
+        frames: &[Frame<'_>],
+        output: &mut Output,
+        bounds: AnswerBounds,
+        metrics: &WorkerMetrics,
+    ) -> BatchEnd {
+        let frames = &frames[..frames.len().min(BATCH_REQUESTS_MAX)];
+        let mut batch = Batch {
+            dispatcher: self,
+            session,
+            output,
+            bounds,
+            metrics,
+            watch: None,
+            end: BatchEnd { frames_done: 0, slow: Vec::new(), refused: Vec::new(), close: false },
+        };
+        for group in frames.chunks(GROUP) {
+            if batch.answer_group(group).is_break() {
+                break;
+            }
+        }
+        batch.end
+    }
+
+    /// First pass: what a request will look up, if it has a key.
+    #[inline]
+    fn access(&self, request: &Request<'_>) -> Option<Access> {
+        let (key, writes) = match request {
+            Request::Get { key } | Request::Exists { key } => (key, false),
+            Request::Put { key, .. }
+            | Request::Delete { key, .. }
+            | Request::Add { key, .. }
+            | Request::Append { key, .. } => (key, true),
+            Request::Hello(_)
+            | Request::Map
+            | Request::Ping
+            | Request::Stats
+            | Request::Scan(_)
+            | Request::PeerHello(_) => return None,
+        };
+        Some(Access { hash: self.hash_of(*key), writes })
+    }
+
+    /// Third pass: look up and answer.
+    fn answer_one(
+        &self,
+        session: &mut Session,
+        frame: &Frame<'_>,
+        request: &Request<'_>,
+        hash: Option<KeyHash>,
+        output: &mut Output,
+    ) -> Status {
+        if !session.allows(request.op()) {
+            return self.refuse(frame, Refusal::of(Status::HelloRequired), output);
+        }
+        if let Some(hash) = hash {
+            return match self.route(hash, frame.header.epoch) {
+                Ok(hosted) => self.answer_key(session, frame, request, hash, hosted, output),
+                Err(not_owner) => self.refuse(frame, Refusal::NotOwner(not_owner), output),
+            };
+        }
+        let response = match request {
+            Request::Scan(scan) => return self.answer_scan(frame, scan, output),
+            Request::Hello(hello) => match session.greet(hello, self) {
+                Ok(answer) => Response::Hello(answer),
+                Err(refusal) => Response::Refused(refusal),
+            },
+            Request::Map => {
+                return self.answer_map(frame, output);
+            }
+            Request::Ping => Response::Pong,
+            Request::Stats => Response::Stats(self.stats()),
+            Request::PeerHello(theirs) => {
+                let ours = self.greeting();
+                self.judge_peer(&ours, theirs);
+                Response::PeerHello(ours)
+            }
+            Request::Get { .. }
+            | Request::Exists { .. }
+            | Request::Put { .. }
+            | Request::Delete { .. }
+            | Request::Add { .. }
+            | Request::Append { .. } => {
+                unreachable!("requests with a key have a hash and are answered above")
+            }
+        };
+        self.respond(frame, &response, output)
+    }
+
+    fn answer_map(&self, frame: &Frame<'_>, output: &mut Output) -> Status {
+        let header = response_header(Status::Ok, frame.header.request_id, self.map().epoch());
+        output.append(|out| {
+            let start = frame::begin(out, &header);
+            self.map().encode(out);
+            frame::finish(out, start);
+        });
+        Status::Ok
+    }
+
+    #[inline]
+    pub(crate) fn respond(&self, frame: &Frame<'_>, response: &Response<'_>, output: &mut Output) -> Status {
+        output.append(|out| response.encode(frame.header.request_id, self.map().epoch(), out));
+        response.status()
+    }
+
+    pub(crate) fn refuse(&self, frame: &Frame<'_>, refusal: Refusal<'_>, output: &mut Output) -> Status {
+        self.respond(frame, &Response::Refused(refusal), output)
+    }
+}
