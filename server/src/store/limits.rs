@@ -39,6 +39,8 @@ pub const BLOCK_LEAVES_MAX: usize = 256;
 /// Addresses that the pool of a node reserves, and so the most that entries which are not large can take, bytes: what the
 /// name of a block can tell apart. They cost nothing until they are used.
 pub const REGION_BYTES_MAX: u64 = if cfg!(test) { 1 << 30 } else { 128 << 30 };
+/// Where less than this is in use, bytes, no huge pages are made: each is resident as a whole.
+pub const HUGE_POOL_BYTES_MIN: u64 = 128 << 20;
 /// Pages given back to the system in one call.
 pub const TRIM_PAGES_MAX: u32 = 1_024;
 

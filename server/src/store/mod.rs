@@ -17,6 +17,7 @@ mod compact;
 mod cpu_times;
 mod directory;
 mod entry;
+mod extents;
 mod heap;
 mod large;
 mod large_list;

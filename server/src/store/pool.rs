@@ -40,6 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 
+use super::extents::Extents;
 use super::heap::Limit;
 use super::limits::{REGION_BYTES_MAX, TRIM_PAGES_MAX};
 use super::pages::{IDLE_PARTS, Pages};
@@ -81,6 +82,8 @@ pub struct Pool {
     is_low: AtomicBool,
     /// Whether somebody is stocking up.
     is_stocking: AtomicBool,
+    /// Which of its pages are huge ones.
+    extents: Extents,
     /// The books over the steps of all partitions; here as every table has the pool at hand.
     step_books: StepBooks,
     state: Mutex<Pages>,
@@ -156,6 +159,7 @@ impl Pool {
     pub fn new(account: Arc<MemoryAccount>) -> Arc<Pool> {
         let (region, state) = reserve();
         Arc::new(Pool {
+            extents: Extents::new(&region),
             region,
             account,
             watermark: AtomicU32::new(u32::MAX),
@@ -324,10 +328,14 @@ impl Pool {
         self.is_low.store(false, Ordering::Relaxed);
         let missing = state.stock_pages().saturating_sub(state.idle_count);
         let (first, count) = state.next_to_open(missing);
+        let (count, is_huge) = self.extents.whole_or_up_to_next(&state, first, count);
         let is_within = (first + count) as usize <= self.region.len() / PAGE_BYTES;
         if count > 0 && is_within && self.charge_stock(count) {
             (first..first + count).for_each(|page| state.withdraw(page));
             drop(state);
+            if is_huge {
+                self.extents.make_huge(&self.region, first);
+            }
             self.populate(first, count);
             let mut state = self.lock();
             (first..first + count).for_each(|page| state.idle.insert(page));
@@ -380,6 +388,7 @@ impl Pool {
         let count = last - first + 1;
         state.idle_count -= count;
         drop(state);
+        self.extents.make_small(&self.region, first, last);
         // Nobody else can get at these pages: they are in none of the sets.
         // SAFETY: no block of these pages is handed out, so nobody has a reference into them.
         let advised = unsafe {
