@@ -126,12 +126,15 @@ impl Dispatcher {
 
     /// One round of housekeeping over all partitions: compaction, shrinking, outcomes that may go; then memory that has
     /// become idle goes back to the system. Takes each lock for one bounded step at a time; `go_on` is asked between two.
+    ///
+    /// A partition that has been written to since the last round is left to its writes, which pay for its compaction: to have
+    /// less of it dead than they do would only move the same entries more often. Not so where memory is short.
     pub fn keep_house(&self, mut go_on: impl FnMut() -> bool) {
         for hosted in self.partitions.iter() {
             let memory_is_short =
                 self.memory.used_bytes() >= self.memory.limit_bytes() / 100 * MEMORY_SHORT_PERCENT;
-            self.sweep_outcomes(hosted);
-            while go_on() && self.keep_house_step(hosted, memory_is_short) {
+            let is_due = self.visit(hosted) || memory_is_short || self.pool.is_shrinking();
+            while is_due && go_on() && self.keep_house_step(hosted, memory_is_short) {
                 if hosted.is_wanted() {
                     // Who waits for this lock is woken when it is let go, and would find it taken again, for as long as there
                     // is work.
@@ -142,10 +145,13 @@ impl Dispatcher {
         self.pool.trim();
     }
 
-    fn sweep_outcomes(&self, hosted: &Hosted) {
+    /// Lets outcomes go; says whether the partition has been at rest since the last visit.
+    fn visit(&self, hosted: &Hosted) -> bool {
         let mut guard = hosted.lock();
         guard.dedup.sweep(HOUSEKEEPING_RECORDS_MAX);
         guard.dedup.shrink(&self.dedup_budget);
+        let writes_count = guard.store.writes_count();
+        std::mem::replace(&mut guard.writes_seen_count, writes_count) == writes_count
     }
 
     fn keep_house_step(&self, hosted: &Hosted, memory_is_short: bool) -> bool {

@@ -22,6 +22,8 @@ pub(crate) struct Hosted {
 pub(crate) struct HostedInner {
     pub(crate) store: Partition,
     pub(crate) dedup: Dedup,
+    /// Its writes when housekeeping last came by.
+    pub(crate) writes_seen_count: u64,
 }
 
 /// All that are served here.
@@ -41,7 +43,7 @@ const NOT_HERE: u32 = u32::MAX;
 
 impl Hosted {
     pub(crate) fn new(store: Partition) -> Hosted {
-        let inner = HostedInner { store, dedup: Dedup::default() };
+        let inner = HostedInner { store, dedup: Dedup::default(), writes_seen_count: 0 };
         Hosted { inner: Mutex::new(inner), waiting_count: AtomicU32::new(0) }
     }
 

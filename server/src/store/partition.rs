@@ -113,6 +113,12 @@ impl Partition {
         self.table.maintain(memory_is_short)
     }
 
+    /// Writes so far.
+    #[must_use]
+    pub fn writes_count(&self) -> u64 {
+        self.seq
+    }
+
     /// Numbers of this partition.
     #[must_use]
     pub fn usage(&self) -> PartitionUsage {
