@@ -48,6 +48,7 @@ mod write_tokens;
 
 mod explore;
 mod limits;
+mod store;
 mod sync;
 mod wire;
 
