@@ -2,16 +2,19 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use crate::bench::compare::{CompareSettings, compare, run_helper};
 use crate::bench::report::Report;
-use crate::bench::settings::{BenchArgs, BenchCommand, Given, Settings};
+use crate::bench::settings::{BenchArgs, BenchCommand, Settings};
 use crate::bench::{bootstrap, phase};
 use crate::cli::{Failure, exit_code_of, parse, print_completions, read_config_file, start_log};
 
@@ -24,17 +27,27 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(args: BenchArgs) -> Result<(), Failure> {
-    let (given, config, print_config) = match args.command {
-        BenchCommand::Completions { shell } => return print_completions::<BenchArgs>(PROGRAM, shell),
-        BenchCommand::Run { given, config, print_config } => (given, config, print_config),
-    };
-    let file = config.as_deref().map_or_else(|| Ok(Given::default()), read_config_file)?;
-    let settings = Settings::resolve(*given, file).map_err(Failure::Usage)?;
-    if print_config {
-        let text = toml::to_string(&settings).map_err(|error| Failure::Failed(error.to_string()))?;
-        return io::stdout().write_all(text.as_bytes()).map_err(Failure::of_output);
+    match args.command {
+        BenchCommand::Completions { shell } => print_completions::<BenchArgs>(PROGRAM, shell),
+        BenchCommand::Run { given, config, print_config } => {
+            let settings = Settings::resolve(*given, from_file(config)?).map_err(Failure::Usage)?;
+            if print_config { print_settings(&settings) } else { bench(&settings) }
+        }
+        BenchCommand::Compare { given, config, print_config } => {
+            let settings = CompareSettings::resolve(*given, from_file(config)?).map_err(Failure::Usage)?;
+            if print_config { print_settings(&settings) } else { compare(settings, &*caught_signals()?) }
+        }
+        BenchCommand::CompareHelper { command } => run_helper(command),
     }
-    bench(&settings)
+}
+
+fn from_file<T: DeserializeOwned + Default>(config: Option<PathBuf>) -> Result<T, Failure> {
+    config.as_deref().map_or_else(|| Ok(T::default()), read_config_file)
+}
+
+fn print_settings(settings: &impl Serialize) -> Result<(), Failure> {
+    let text = toml::to_string(settings).map_err(|error| Failure::Failed(error.to_string()))?;
+    io::stdout().write_all(text.as_bytes()).map_err(Failure::of_output)
 }
 
 fn bench(settings: &Settings) -> Result<(), Failure> {
@@ -43,7 +56,7 @@ fn bench(settings: &Settings) -> Result<(), Failure> {
     if let Some(path) = json_path {
         std::fs::write(path, "").map_err(|error| cannot_write(path, &error))?;
     }
-    let stop = stop_on_signal().map_err(|error| Failure::Failed(format!("cannot catch Ctrl-C: {error}")))?;
+    let stop = caught_signals()?;
     let map = bootstrap::fetch_map(&settings.servers).map_err(Failure::Failed)?;
     let figures = match &settings.mix {
         None => phase::load(settings, &map, &stop),
@@ -89,6 +102,10 @@ fn publish(report: &Report, json_path: Option<&Path>) -> Result<(), Failure> {
 
 fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot write {}: {error}", path.display()))
+}
+
+fn caught_signals() -> Result<Arc<AtomicBool>, Failure> {
+    stop_on_signal().map_err(|error| Failure::Failed(format!("cannot catch Ctrl-C: {error}")))
 }
 
 /// A flag that Ctrl-C and SIGTERM set. The second time they end the program.

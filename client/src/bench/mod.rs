@@ -20,6 +20,7 @@
 mod app;
 mod bootstrap;
 mod choice;
+mod compare;
 mod keys;
 mod limits;
 mod link;
