@@ -1,10 +1,11 @@
-//! The picture of a comparison: bars of medians with their spread, a panel for memory, one for each operation, and
+//! The picture of a comparison: bars of medians with their spread, a panel for memory, some for processor time, and
 //! one for latencies. SVG without fonts of its own: whoever shows it brings one.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::limits::{MGET_KEYS, PIPELINES};
 use super::peer::Role;
 use super::report::{CompareReport, Comparison};
 use super::wire::Op;
@@ -67,14 +68,19 @@ fn panels(report: &CompareReport) -> Vec<Panel<'_>> {
     };
     let memory = report.overhead.iter().map(|step| (millions(step.entries), &step.overhead_bytes_per_entry));
     let memory = Panel { title: "Memory overhead per entry, bytes".to_owned(), groups: memory.collect() };
-    let loads = [Op::Get, Op::Set, Op::Mget].map(|op| {
-        let cells = report.cells.iter().filter(|cell| cell.op == op);
-        let per = if op == Op::Mget { "key of an MGET of 100" } else { op.name() };
+    // What one pipeline costs stands together, for another one costs several times as much.
+    let single = PIPELINES.map(|pipeline| {
+        let cells = report.cells.iter().filter(|cell| cell.op != Op::Mget && cell.pipeline == pipeline);
         Panel {
-            title: format!("Server CPU per {per}, ns"),
-            groups: cells.map(|cell| (format!("pipeline {}", cell.pipeline), &cell.cpu_ns_per_key)).collect(),
+            title: format!("Server CPU per request at pipeline {pipeline}, ns"),
+            groups: cells.map(|cell| (cell.op.name().to_owned(), &cell.cpu_ns_per_key)).collect(),
         }
     });
+    let cells = report.cells.iter().filter(|cell| cell.op == Op::Mget);
+    let many = Panel {
+        title: format!("Server CPU per key of an MGET of {MGET_KEYS}, ns"),
+        groups: cells.map(|cell| (format!("pipeline {}", cell.pipeline), &cell.cpu_ns_per_key)).collect(),
+    };
     let open = &report.open_loop;
     let rate = grouped(open.requests_per_second as u64);
     let latency = Panel {
@@ -85,7 +91,7 @@ fn panels(report: &CompareReport) -> Vec<Panel<'_>> {
             .map(|quantile| (format!("p{}", f64::from(quantile.permille) / 10.0), &quantile.of))
             .collect(),
     };
-    [memory].into_iter().chain(loads).chain([latency]).collect()
+    [memory].into_iter().chain(single).chain([many, latency]).collect()
 }
 
 fn draw(area: &Area<'_>, report: &CompareReport, panels: &[Panel<'_>]) -> Result<(), String> {
@@ -238,9 +244,14 @@ mod tests {
             let fill = format!("fill=\"#{r:02X}{g:02X}{b:02X}\"");
             assert_eq!(text.matches(&fill).count(), bars + 1, "{name}:\n{text}");
         }
-        for part in
-            ["Server CPU per GET, ns", "5 M entries", "pipeline 64", "p99.9", "redis 1.0", "Example CPU"]
-        {
+        for part in [
+            "Server CPU per request at pipeline 64, ns",
+            "5 M entries",
+            "pipeline 64",
+            "p99.9",
+            "redis 1.0",
+            "Example CPU",
+        ] {
             assert!(text.contains(part), "{part}:\n{text}");
         }
     }

@@ -22,6 +22,8 @@ pub(crate) struct Responder {
     protocol: Protocol,
     /// The answer to a `GET`: whole in our protocol, the part for one key in the others.
     found: Vec<u8>,
+    /// The answer to a `mg`, which memcached's protocol has beside `get`.
+    found_alone: Vec<u8>,
     /// The answer to a write.
     stored: Vec<u8>,
 }
@@ -29,7 +31,7 @@ pub(crate) struct Responder {
 impl Responder {
     pub(crate) fn new(protocol: Protocol, key_bytes: usize, value_bytes: usize) -> Responder {
         let value = vec![b'v'; value_bytes];
-        let (mut found, mut stored) = (Vec::new(), Vec::new());
+        let (mut found, mut found_alone, mut stored) = (Vec::new(), Vec::new(), Vec::new());
         match protocol {
             Protocol::Binary => {
                 let value = ValueRef { value_type: ValueType::BYTES, bytes: &value };
@@ -48,10 +50,13 @@ impl Responder {
                 found.extend_from_slice(head.as_bytes());
                 found.extend_from_slice(&value);
                 found.extend_from_slice(b"\r\n");
+                found_alone.extend_from_slice(format!("VA {value_bytes}\r\n").as_bytes());
+                found_alone.extend_from_slice(&value);
+                found_alone.extend_from_slice(b"\r\n");
                 stored.extend_from_slice(b"STORED\r\n");
             }
         }
-        Responder { protocol, found, stored }
+        Responder { protocol, found, found_alone, stored }
     }
 
     /// Answers every whole request at the front of `received`, and says how many bytes they take up.
@@ -123,6 +128,10 @@ impl Responder {
         // The line of a long `get` has no limit but the buffer's.
         let Some(end) = received.iter().position(|&byte| byte == b'\n') else { return Ok(None) };
         let text = received[..end].strip_suffix(b"\r").ok_or("a line without CR")?;
+        if text.starts_with(b"mg ") {
+            out.extend_from_slice(&self.found_alone);
+            return Ok(Some(end + 1));
+        }
         if let Some(keys) = text.strip_prefix(b"get ") {
             let count = 1 + keys.iter().filter(|&&byte| byte == b' ').count();
             (0..count).for_each(|_| out.extend_from_slice(&self.found));
