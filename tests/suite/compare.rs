@@ -30,13 +30,13 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// As little as shows everything.
-const SMALL: [&str; 6] = ["--keys", "20000", "--rounds", "2", "--seconds", "0.02"];
+const SMALL: [&str; 4] = ["--keys", "20000", "--seconds", "0.02"];
 
 /// An environment variable that children inherit, by which they are found.
 const MARK: &str = "COMPARE_TEST_MARK";
 
-fn compare(arguments: &[&str]) -> Program {
-    Program::dht_bench().arg("compare").args(SMALL).args(arguments)
+fn compare(rounds: usize, arguments: &[&str]) -> Program {
+    Program::dht_bench().args(["compare", "--rounds", &rounds.to_string()]).args(SMALL).args(arguments)
 }
 
 #[track_caller]
@@ -83,7 +83,7 @@ fn assert_comparison(comparison: &Value, expected: &[&str], has_limits: bool) {
 }
 
 fn every_server_is_measured() {
-    let output = compare(&["--peers", "redis,memcached", "--json", "-"]).run().success();
+    let output = compare(2, &["--peers", "redis,memcached", "--json", "-"]).run().success();
     let json = json_of(&output);
     let (redis, memcached) = (is_installed("redis-server"), is_installed("memcached"));
     let mut all = vec!["limit-binary", "dhtd-binary", "limit-resp", "dhtd-resp"];
@@ -95,6 +95,27 @@ fn every_server_is_measured() {
     assert_eq!(json["date"].as_str().unwrap().len(), "2026-11-20".len());
     assert_eq!((&json["settings"]["keys"], &json["settings"]["rounds"]), (&20_000.into(), &2.into()));
     assert!(json["machine"]["kernel"].as_str().unwrap().starts_with("Linux "));
+    assert_servers(&json);
+    assert_eq!(
+        (json["overhead"].as_array().unwrap().len(), &json["overhead"][0]["entries"]),
+        (1, &20_000.into())
+    );
+    let memory = &json["overhead"][0]["overhead_bytes_per_entry"];
+    assert_comparison(memory, &stores, false);
+    memory["servers"].as_array().unwrap().iter().for_each(|figure| assert_series(figure, 2, -48.0));
+    assert_cells(&json, &all);
+    assert_open_loop(&json, &all);
+    // People get the table, beside the lines of progress.
+    for part in
+        ["round 2 of 2: SET at pipeline 64", "20,000 entries, keys of 16 B", "overhead per entry, bytes"]
+    {
+        assert!(output.stderr.contains(part), "{part}: {}", output.report());
+    }
+}
+
+/// What each server is.
+#[track_caller]
+fn assert_servers(json: &Value) {
     for server in json["servers"].as_array().unwrap() {
         let (name, version) = (server["name"].as_str().unwrap(), server["version"].as_str().unwrap());
         let (role, product) = match name.split('-').next().unwrap() {
@@ -106,13 +127,11 @@ fn every_server_is_measured() {
         assert!(server["role"] == role && version.starts_with(product), "{server}");
         assert!(Path::new(server["program"].as_str().unwrap()).is_file(), "{server}");
     }
-    assert_eq!(
-        (json["overhead"].as_array().unwrap().len(), &json["overhead"][0]["entries"]),
-        (1, &20_000.into())
-    );
-    let memory = &json["overhead"][0]["overhead_bytes_per_entry"];
-    assert_comparison(memory, &stores, false);
-    memory["servers"].as_array().unwrap().iter().for_each(|figure| assert_series(figure, 2, -48.0));
+}
+
+/// The loads, and a figure of each for every server.
+#[track_caller]
+fn assert_cells(json: &Value, all: &[&str]) {
     let cells = json["cells"].as_array().unwrap();
     let loads: Vec<(&str, u64, u64, u64)> = cells
         .iter()
@@ -129,7 +148,7 @@ fn every_server_is_measured() {
     let loads_of = |op, keys| [(op, 1, 50, keys), (op, 16, 8, keys), (op, 64, 8, keys)];
     assert_eq!(loads, [loads_of("get", 1), loads_of("set", 1), loads_of("mget", 100)].concat());
     for cell in cells {
-        assert_comparison(&cell["cpu_ns_per_key"], &all, true);
+        assert_comparison(&cell["cpu_ns_per_key"], all, true);
         cell["cpu_ns_per_key"]["servers"]
             .as_array()
             .unwrap()
@@ -138,20 +157,18 @@ fn every_server_is_measured() {
         assert_eq!(names(&cell["keys_per_second"]), all);
         cell["keys_per_second"].as_array().unwrap().iter().for_each(|figure| assert_series(figure, 2, 1.0));
     }
+}
+
+#[track_caller]
+fn assert_open_loop(json: &Value, all: &[&str]) {
     let open = &json["open_loop"];
     assert!(open["requests_per_second"].as_f64().unwrap() >= 1.0 && open["connections"] == 50);
     let permilles: Vec<u64> =
         open["latency_us"].as_array().unwrap().iter().map(|of| of["permille"].as_u64().unwrap()).collect();
     assert_eq!(permilles, [500, 990, 999]);
     for quantile in open["latency_us"].as_array().unwrap() {
-        assert_comparison(quantile, &all, true);
+        assert_comparison(quantile, all, true);
         quantile["servers"].as_array().unwrap().iter().for_each(|figure| assert_series(figure, 2, 0.001));
-    }
-    // People get the table, beside the lines of progress.
-    for part in
-        ["round 2 of 2: SET at pipeline 64", "20,000 entries, keys of 16 B", "overhead per entry, bytes"]
-    {
-        assert!(output.stderr.contains(part), "{part}: {}", output.report());
     }
 }
 
@@ -160,7 +177,7 @@ fn left_out() {
     let file = folder.path().join("figures.json");
     let daemon = binaries::dhtd();
     let arguments = ["--daemon", daemon.to_str().unwrap(), "--json", file.to_str().unwrap()];
-    let output = compare(&arguments).env("PATH", folder.path()).run().success();
+    let output = compare(1, &arguments).env("PATH", folder.path()).run().success();
     for peer in ["redis: redis-server is not installed", "memcached: memcached is not installed"] {
         assert!(output.stdout.contains(&format!("left out  {peer}")), "{}", output.report());
         assert!(output.stderr.contains(&format!("leaving out {peer}")), "{}", output.report());
@@ -179,7 +196,7 @@ fn a_peer_by_its_path() {
         .find(|path| path.is_file())
         .unwrap();
     let peers = format!("other={}", path.display());
-    let json = json_of(&compare(&["--peers", &peers, "--json", "-"]).run().success());
+    let json = json_of(&compare(1, &["--peers", &peers, "--json", "-"]).run().success());
     let server = &json["servers"].as_array().unwrap()[4];
     assert_eq!((&server["name"], &server["protocol"]), (&"other".into(), &"resp".into()));
     assert!(server["version"].as_str().unwrap().starts_with("Redis "));
@@ -205,9 +222,9 @@ fn wrong_usage() {
         );
         assert!(output.stderr.lines().count() == 1 && output.stdout.is_empty(), "{}", output.report());
     }
-    let output = compare(&["--svg", "/no/such/folder/a.svg"]).run().exits(1);
+    let output = compare(1, &["--svg", "/no/such/folder/a.svg"]).run().exits(1);
     assert!(output.stderr.contains("cannot write /no/such/folder/a.svg"), "{}", output.report());
-    let printed = compare(&["--print-config"]).run().success();
+    let printed = compare(1, &["--print-config"]).run().success();
     assert!(printed.stdout.contains("keys = 20000\n") && printed.stderr.is_empty(), "{}", printed.report());
 }
 
@@ -226,7 +243,7 @@ fn a_server_that_ends() {
     let program = pretender(folder.path(), "echo 'no such luck' >&2; exit 3");
     let peers = format!("unlucky={}", program.display());
     let mark = mark("ends");
-    let output = compare(&["--peers", &peers]).env(MARK, &mark).run().exits(1);
+    let output = compare(1, &["--peers", &peers]).env(MARK, &mark).run().exits(1);
     let last = output.stderr.lines().last().unwrap_or_default();
     let said = "dht-bench: unlucky has ended (exit status: 3); it printed: no such luck";
     assert_eq!(last, said, "{}", output.report());
@@ -282,7 +299,7 @@ fn killed() {
 fn picture() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("figures.svg");
-    let output = compare(&["--svg", file.to_str().unwrap()]).run().success();
+    let output = compare(1, &["--svg", file.to_str().unwrap()]).run().success();
     assert!(output.stdout.contains("server CPU per GET, ns"), "{}", output.report());
     let script = "import sys, xml.etree.ElementTree as t\n\
                   root = t.parse(sys.argv[1]).getroot()\n\

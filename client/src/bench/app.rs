@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+#[cfg(target_os = "linux")]
 use crate::bench::compare::{CompareSettings, compare, run_helper};
 use crate::bench::report::Report;
 use crate::bench::settings::{BenchArgs, BenchCommand, Settings};
@@ -30,19 +31,23 @@ fn dispatch(args: BenchArgs) -> Result<(), Failure> {
     match args.command {
         BenchCommand::Completions { shell } => print_completions::<BenchArgs>(PROGRAM, shell),
         BenchCommand::Run { given, config, print_config } => {
-            let settings = Settings::resolve(*given, from_file(config)?).map_err(Failure::Usage)?;
+            let settings =
+                Settings::resolve(*given, from_file(config.as_deref())?).map_err(Failure::Usage)?;
             if print_config { print_settings(&settings) } else { bench(&settings) }
         }
+        #[cfg(target_os = "linux")]
         BenchCommand::Compare { given, config, print_config } => {
-            let settings = CompareSettings::resolve(*given, from_file(config)?).map_err(Failure::Usage)?;
+            let settings =
+                CompareSettings::resolve(*given, from_file(config.as_deref())?).map_err(Failure::Usage)?;
             if print_config { print_settings(&settings) } else { compare(settings, &*caught_signals()?) }
         }
+        #[cfg(target_os = "linux")]
         BenchCommand::CompareHelper { command } => run_helper(command),
     }
 }
 
-fn from_file<T: DeserializeOwned + Default>(config: Option<PathBuf>) -> Result<T, Failure> {
-    config.as_deref().map_or_else(|| Ok(T::default()), read_config_file)
+fn from_file<T: DeserializeOwned + Default>(config: Option<&Path>) -> Result<T, Failure> {
+    config.map_or_else(|| Ok(T::default()), read_config_file)
 }
 
 fn print_settings(settings: &impl Serialize) -> Result<(), Failure> {

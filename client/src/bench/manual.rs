@@ -47,6 +47,7 @@ ENVIRONMENT
   DHT_LOG   what to log on standard error: off (default), error, warn, info,
             debug or trace";
 
+#[cfg(target_os = "linux")]
 pub(crate) const COMPARE: &str = "\
 Starts every server on free ports of 127.0.0.1, with one thread and nothing on
 disk: the daemon for its own protocol, the daemon for RESP, every peer, and for
@@ -109,6 +110,7 @@ ENVIRONMENT
   DHT_CONFIG         stands in for --config
   DHT_COMPARE_KEYS, …  stand in for the other flags: each says which";
 
+#[cfg(target_os = "linux")]
 pub(crate) const COMPARE_HELPER: &str = "\
 Starts a server of a comparison, or is the limit loop of one.";
 

@@ -20,6 +20,7 @@
 mod app;
 mod bootstrap;
 mod choice;
+#[cfg(target_os = "linux")]
 mod compare;
 mod keys;
 mod limits;

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use dht_protocol::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
+#[cfg(target_os = "linux")]
 use crate::bench::compare::{CompareGiven, HelperCommand};
 use crate::bench::keys::Keys;
 use crate::bench::limits::{
@@ -50,6 +51,7 @@ pub(crate) enum BenchCommand {
     },
 
     /// Compares the daemon with Redis, memcached and their kin.
+    #[cfg(target_os = "linux")]
     #[command(after_long_help = manual::COMPARE)]
     Compare {
         #[command(flatten)]
@@ -65,6 +67,7 @@ pub(crate) enum BenchCommand {
     },
 
     /// What `compare` starts; of no use by itself.
+    #[cfg(target_os = "linux")]
     #[command(hide = true, after_long_help = manual::COMPARE_HELPER)]
     CompareHelper {
         #[command(subcommand)]

@@ -26,7 +26,7 @@ pub(crate) const ROUNDS_MAX: usize = 1_000;
 /// Rounds, unless told otherwise.
 pub(crate) const ROUNDS_DEFAULT: usize = 5;
 /// How long each cell is measured, unless told otherwise, seconds.
-pub(crate) const CELL_SECONDS_DEFAULT: f64 = 0.5;
+pub(crate) const CELL_SECONDS_DEFAULT: f64 = 0.4;
 /// Longest that a cell can be measured, seconds.
 pub(crate) const CELL_SECONDS_MAX: f64 = 3_600.0;
 /// What part of a cell's time the same load runs before it counts.

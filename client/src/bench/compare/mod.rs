@@ -1,4 +1,4 @@
-//! `dht-bench compare`: our daemon and others under the same loads in one run.
+//! `dht-bench compare`: our daemon and others under the same loads in one run. Linux alone tells what it takes.
 //!
 //! ```text
 //! settings ─ app ─ peer ─ round ─┬─ server   a child: free port, pinned, gone with its value

@@ -27,8 +27,10 @@ pub(crate) fn cpu_ns(id: u32) -> Result<u64, String> {
 fn scheduled_ns(id: u32) -> Option<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{id}/task")).ok()? {
-        let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        sum += text.split(' ').next()?.parse::<u64>().ok()?;
+        // A thread can end between the listing and the look.
+        if let Ok(text) = fs::read_to_string(task.ok()?.path().join("schedstat")) {
+            sum += text.split(' ').next()?.parse::<u64>().ok()?;
+        }
     }
     Some(sum)
 }

@@ -174,9 +174,13 @@ impl Rounds<'_> {
             crew.run(&mut source, pipeline, Some(rounds.cell_time.mul_f64(WARM_UP_SHARE)))?;
             let before_ns = probe::cpu_ns(running.server.id())?;
             let outcome = crew.run(&mut source, pipeline, Some(rounds.cell_time))?;
-            let cpu_ns = (probe::cpu_ns(running.server.id())? - before_ns) as f64;
+            let after_ns = probe::cpu_ns(running.server.id())?;
+            // What a thread has used goes with it: then there is no saying what the others have.
+            let cpu_ns = after_ns
+                .checked_sub(before_ns)
+                .ok_or_else(|| "has ended a thread while it was measured".to_owned())?;
             let keys = outcome.keys as f64;
-            rounds.records.push(Metric::CpuNs { op, pipeline }, running.subject, cpu_ns / keys);
+            rounds.records.push(Metric::CpuNs { op, pipeline }, running.subject, cpu_ns as f64 / keys);
             let metric = Metric::KeysPerSecond { op, pipeline };
             rounds.records.push(metric, running.subject, keys / outcome.seconds);
             Ok(())

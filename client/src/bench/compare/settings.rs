@@ -42,7 +42,7 @@ pub(crate) struct CompareGiven {
     #[arg(long, env = "DHT_COMPARE_ROUNDS", value_name = "N")]
     rounds: Option<usize>,
     /// How long each load is measured on each server, seconds, 0.001 to 3,600; the open loop three times as long.
-    /// [default: 0.5]
+    /// [default: 0.4]
     #[arg(long, env = "DHT_COMPARE_SECONDS", value_name = "S")]
     seconds: Option<f64>,
     /// Same seed, same keys in the same order. [default: 1]

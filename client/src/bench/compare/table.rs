@@ -81,9 +81,9 @@ fn head(report: &CompareReport) -> String {
 
 /// A blank line, what follows, and the names of the columns.
 fn heading(title: &str, is_load: bool) -> String {
-    let mut columns = format!("{:>34}{:>9}{:>9}{:>7}", "median", "lowest", "highest", "× peer");
+    let mut columns = format!("{:>31}{:>10}{:>10}{:>8}", "median", "lowest", "highest", "× peer");
     if is_load {
-        columns.push_str(&format!("{:>8}{:>12}", "× limit", "keys/s"));
+        columns.push_str(&format!("{:>9}{:>12}", "× limit", "keys/s"));
     }
     format!("\n{title}\n{columns}\n")
 }
@@ -94,10 +94,10 @@ fn rows(comparison: &Comparison, rate: impl Fn(&str) -> Option<f64>) -> String {
         let [median, lowest, highest] =
             [figure.series.median, figure.series.lowest, figure.series.highest].map(short);
         let peer = times(figure.ratio_to_best_peer);
-        let mut line = format!("  {:<24}{median:>8}{lowest:>9}{highest:>9}{peer:>7}", figure.name);
+        let mut line = format!("  {:<19}{median:>10}{lowest:>10}{highest:>10}{peer:>8}", figure.name);
         if let Some(rate) = rate(&figure.name) {
             line.push_str(&format!(
-                "{:>8}{:>12}",
+                "{:>9}{:>12}",
                 times(figure.ratio_to_limit),
                 grouped(rate.round() as u64)
             ));
@@ -146,7 +146,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part:?} is missing in:\n{text}");
         }
-        let row = "  dhtd-binary                 40.0     20.0     60.0   0.67    2.00          40";
+        let row = "  dhtd-binary              40.0      20.0      60.0    0.67     2.00          40";
         assert_eq!(text.lines().filter(|line| *line == row).count(), 9, "one in each cell:\n{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }

@@ -186,7 +186,7 @@ pub(crate) mod testing {
             for &to in cuts.iter().chain([&reply.len()]) {
                 held.extend_from_slice(&reply[from..to]);
                 from = to;
-                let taken = wire.take(&held, expected, |id| ids.push(id)).unwrap();
+                let taken = wire.take(&held, expected, |id| ids.push(id)).expect("these replies are sound");
                 held.drain(..taken.bytes);
                 (sum.keys, sum.misses) = (sum.keys + taken.keys, sum.misses + taken.misses);
             }
