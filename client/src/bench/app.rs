@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 #[cfg(target_os = "linux")]
-use crate::bench::compare::{CompareSettings, compare, run_helper};
+use crate::bench::compare::{CompareSettings, HELPER, compare, run_helper};
 use crate::bench::report::Report;
 use crate::bench::settings::{BenchArgs, BenchCommand, Settings};
 use crate::bench::{bootstrap, phase};
@@ -24,6 +24,12 @@ const PROGRAM: &str = "dht-bench";
 /// Runs `dht-bench` with these arguments, the first of them the program's name, and gives the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     start_log();
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // What only this program itself calls stands beside the commands for people, in no help and no completion.
+    #[cfg(target_os = "linux")]
+    if arguments.get(1).is_some_and(|first| first == HELPER) {
+        return exit_code_of(PROGRAM, parse(HELPER, arguments.into_iter().skip(1)).and_then(run_helper));
+    }
     exit_code_of(PROGRAM, parse::<BenchArgs>(PROGRAM, arguments).and_then(dispatch))
 }
 
@@ -41,8 +47,6 @@ fn dispatch(args: BenchArgs) -> Result<(), Failure> {
                 CompareSettings::resolve(*given, from_file(config.as_deref())?).map_err(Failure::Usage)?;
             if print_config { print_settings(&settings) } else { compare(settings, &*caught_signals()?) }
         }
-        #[cfg(target_os = "linux")]
-        BenchCommand::CompareHelper { command } => run_helper(command),
     }
 }
 

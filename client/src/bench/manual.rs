@@ -110,10 +110,6 @@ ENVIRONMENT
   DHT_CONFIG         stands in for --config
   DHT_COMPARE_KEYS, …  stand in for the other flags: each says which";
 
-#[cfg(target_os = "linux")]
-pub(crate) const COMPARE_HELPER: &str = "\
-Starts a server of a comparison, or is the limit loop of one.";
-
 pub(crate) const COMPLETIONS: &str = "\
 EXAMPLES
   source <(dht-bench completions bash)              in this shell, or ~/.bashrc

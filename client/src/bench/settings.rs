@@ -10,7 +10,7 @@ use dht_protocol::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
 #[cfg(target_os = "linux")]
-use crate::bench::compare::{CompareGiven, HelperCommand};
+use crate::bench::compare::CompareGiven;
 use crate::bench::keys::Keys;
 use crate::bench::limits::{
     CONNECTIONS_MAX, INSERTS_MAX, KEYS_MAX, PIPELINE_BYTES_MAX, PIPELINE_MAX, RATE_MAX, THREADS_MAX,
@@ -64,14 +64,6 @@ pub(crate) enum BenchCommand {
         /// Prints the settings in force as TOML and ends.
         #[arg(long)]
         print_config: bool,
-    },
-
-    /// What `compare` starts; of no use by itself.
-    #[cfg(target_os = "linux")]
-    #[command(hide = true, after_long_help = manual::COMPARE_HELPER)]
-    CompareHelper {
-        #[command(subcommand)]
-        command: HelperCommand,
     },
 }
 

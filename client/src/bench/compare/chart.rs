@@ -18,6 +18,8 @@ const HEAD: u32 = 84;
 const FOOT: u32 = 40;
 /// What is left free around the bars of a panel, pixels: left, right, top, bottom.
 const MARGIN: (i32, i32, i32, i32) = (58, 12, 38, 30);
+/// A panel shows at most so many times its highest median.
+const HEADROOM: f64 = 1.5;
 /// Lines across a panel.
 const TICKS: u32 = 4;
 const FONT: &str = "sans-serif";
@@ -98,7 +100,7 @@ fn draw(area: &Area<'_>, report: &CompareReport, panels: &[Panel<'_>]) -> Result
     area.fill(&WHITE).map_err(|error| error.to_string())?;
     write(
         area,
-        "Lower is better. Bars are medians, lines the spread of the rounds.",
+        "Lower is better. Bars are medians, lines the spread of the rounds; one that ends at the top goes further.",
         (16, 12),
         17,
         HPos::Left,
@@ -166,13 +168,17 @@ fn draw_panel(
     colours: &[(&str, RGBColor)],
     (left, top): (i32, i32),
 ) -> Result<(), String> {
-    let figures = || panel.groups.iter().flat_map(|(_, comparison)| &comparison.servers);
-    let highest = figures().map(|figure| figure.series.highest).fold(0.0, f64::max);
+    let series =
+        || panel.groups.iter().flat_map(|(_, comparison)| &comparison.servers).map(|figure| &figure.series);
+    let highest = series().map(|series| series.highest).fold(0.0, f64::max);
+    // One bad round of one server must not make all others too small to be seen.
+    let highest = series().map(|series| series.median * HEADROOM).fold(0.0, f64::max).min(highest);
     let step = tick(highest / f64::from(TICKS));
     let ticks = (highest / step).ceil().max(1.0);
     let (from, to) = (left + MARGIN.0, left + PANEL.0 as i32 - MARGIN.1);
     let (ceiling, floor) = (top + MARGIN.2, top + PANEL.1 as i32 - MARGIN.3);
-    let height = |value: f64| floor - ((value / (ticks * step)).max(0.0) * f64::from(floor - ceiling)) as i32;
+    let height =
+        |value: f64| floor - ((value / (ticks * step)).clamp(0.0, 1.0) * f64::from(floor - ceiling)) as i32;
     write(area, &panel.title, (left + 16, top + 8), 15, HPos::Left)?;
     for number in 0..=ticks as u32 {
         let value = f64::from(number) * step;

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use clap::Subcommand;
+use clap::{Parser, Subcommand};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 use super::limit;
@@ -16,12 +16,20 @@ use super::pinning::run_on;
 use super::wire::Protocol;
 use crate::cli::Failure;
 
-/// The name of the command that leads here.
+/// The first argument, which leads here.
 pub(crate) const COMMAND: &str = "compare-helper";
+
+/// What `dht-bench compare` starts; of no use by itself.
+#[derive(Debug, Parser)]
+#[command(name = COMMAND, disable_help_subcommand = true)]
+pub(crate) struct HelperArgs {
+    #[command(subcommand)]
+    command: HelperCommand,
+}
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub(crate) enum HelperCommand {
+enum HelperCommand {
     /// Becomes another program, which ends with the process that started this one.
     Exec {
         /// The process that started this one.
@@ -55,8 +63,8 @@ pub(crate) enum HelperCommand {
 ///
 /// # Errors
 /// What went wrong.
-pub(crate) fn run(command: HelperCommand) -> Result<(), Failure> {
-    let outcome = match command {
+pub(crate) fn run(args: HelperArgs) -> Result<(), Failure> {
+    let outcome = match args.command {
         HelperCommand::Exec { parent, cpu, command } => become_program(parent, cpu, &command),
         HelperCommand::Limit { protocol, port, key_size, value_size } => {
             limit::serve(protocol, port, key_size, value_size)
@@ -80,4 +88,24 @@ fn become_program(parent: i32, cpu: Option<usize>, command: &[OsString]) -> Resu
     };
     let error = Command::new(program).args(arguments).exec();
     Err(format!("cannot run {}: {error}", program.to_string_lossy()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound_and_takes_what_is_given() {
+        HelperArgs::command().debug_assert();
+        let words =
+            [COMMAND, "exec", "--parent", "7", "--cpu", "1", "--", "server", "--save", "", "--port", "1"];
+        match HelperArgs::try_parse_from(words).unwrap().command {
+            HelperCommand::Exec { parent: 7, cpu: Some(1), command } => {
+                assert_eq!(command, ["server", "--save", "", "--port", "1"]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -35,5 +35,5 @@ mod table;
 mod wire;
 
 pub(crate) use app::compare;
-pub(crate) use helper::{HelperCommand, run as run_helper};
+pub(crate) use helper::{COMMAND as HELPER, run as run_helper};
 pub(crate) use settings::{CompareGiven, CompareSettings};
