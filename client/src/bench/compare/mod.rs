@@ -10,7 +10,8 @@
 //! ```
 //!
 //! 1. All servers get the same requests, drawn from one seed, over as many connections and as deep a pipeline.
-//! 2. What is compared is the processor time of the server's process, which does not depend on how fast the load is.
+//! 2. What is compared is the processor time of the server's process, which depends far less on the load generator than
+//!    throughput does.
 //! 3. A miss or a refusal ends the comparison: a server that has lost what it was given is not measured on it.
 //! 4. No child outlives this process, however that ends.
 
