@@ -11,6 +11,7 @@ mod bulk;
 mod cli;
 mod client_api;
 mod client_faults;
+mod compare;
 mod dev_cluster;
 mod fairness;
 mod hostile;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         cli::cases,
         client_api::cases,
         client_faults::cases,
+        compare::cases,
         dev_cluster::cases,
         fairness::cases,
         hostile::cases,

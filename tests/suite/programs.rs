@@ -15,7 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
 fn the_load_generator_has_a_manual() {
     let bench = binaries::dht_bench();
-    for command in [&[][..], &["run"], &["completions"]] {
+    for command in [&[][..], &["run"], &["compare"], &["completions"]] {
         let help = Program::new(&bench).args(command).arg("--help").run().success();
         for part in ["EXAMPLES\n  ", "EXIT STATUS\n  0  "] {
             assert!(help.stdout.contains(part), "{part}: {}", help.report());

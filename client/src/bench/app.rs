@@ -7,11 +7,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+#[cfg(target_os = "linux")]
+use crate::bench::compare::{CompareSettings, HELPER, compare, run_helper};
 use crate::bench::report::Report;
-use crate::bench::settings::{BenchArgs, BenchCommand, Given, Settings};
+use crate::bench::settings::{BenchArgs, BenchCommand, Settings};
 use crate::bench::{bootstrap, phase};
 use crate::cli::{Failure, exit_code_of, parse, print_completions, read_config_file, start_log};
 
@@ -20,21 +24,39 @@ const PROGRAM: &str = "dht-bench";
 /// Runs `dht-bench` with these arguments, the first of them the program's name, and gives the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     start_log();
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // What only this program itself calls stands beside the commands for people, in no help and no completion.
+    #[cfg(target_os = "linux")]
+    if arguments.get(1).is_some_and(|first| first == HELPER) {
+        return exit_code_of(PROGRAM, parse(HELPER, arguments.into_iter().skip(1)).and_then(run_helper));
+    }
     exit_code_of(PROGRAM, parse::<BenchArgs>(PROGRAM, arguments).and_then(dispatch))
 }
 
 fn dispatch(args: BenchArgs) -> Result<(), Failure> {
-    let (given, config, print_config) = match args.command {
-        BenchCommand::Completions { shell } => return print_completions::<BenchArgs>(PROGRAM, shell),
-        BenchCommand::Run { given, config, print_config } => (given, config, print_config),
-    };
-    let file = config.as_deref().map_or_else(|| Ok(Given::default()), read_config_file)?;
-    let settings = Settings::resolve(*given, file).map_err(Failure::Usage)?;
-    if print_config {
-        let text = toml::to_string(&settings).map_err(|error| Failure::Failed(error.to_string()))?;
-        return io::stdout().write_all(text.as_bytes()).map_err(Failure::of_output);
+    match args.command {
+        BenchCommand::Completions { shell } => print_completions::<BenchArgs>(PROGRAM, shell),
+        BenchCommand::Run { given, config, print_config } => {
+            let settings =
+                Settings::resolve(*given, from_file(config.as_deref())?).map_err(Failure::Usage)?;
+            if print_config { print_settings(&settings) } else { bench(&settings) }
+        }
+        #[cfg(target_os = "linux")]
+        BenchCommand::Compare { given, config, print_config } => {
+            let settings =
+                CompareSettings::resolve(*given, from_file(config.as_deref())?).map_err(Failure::Usage)?;
+            if print_config { print_settings(&settings) } else { compare(settings, &*caught_signals()?) }
+        }
     }
-    bench(&settings)
+}
+
+fn from_file<T: DeserializeOwned + Default>(config: Option<&Path>) -> Result<T, Failure> {
+    config.map_or_else(|| Ok(T::default()), read_config_file)
+}
+
+fn print_settings(settings: &impl Serialize) -> Result<(), Failure> {
+    let text = toml::to_string(settings).map_err(|error| Failure::Failed(error.to_string()))?;
+    io::stdout().write_all(text.as_bytes()).map_err(Failure::of_output)
 }
 
 fn bench(settings: &Settings) -> Result<(), Failure> {
@@ -43,7 +65,7 @@ fn bench(settings: &Settings) -> Result<(), Failure> {
     if let Some(path) = json_path {
         std::fs::write(path, "").map_err(|error| cannot_write(path, &error))?;
     }
-    let stop = stop_on_signal().map_err(|error| Failure::Failed(format!("cannot catch Ctrl-C: {error}")))?;
+    let stop = caught_signals()?;
     let map = bootstrap::fetch_map(&settings.servers).map_err(Failure::Failed)?;
     let figures = match &settings.mix {
         None => phase::load(settings, &map, &stop),
@@ -89,6 +111,10 @@ fn publish(report: &Report, json_path: Option<&Path>) -> Result<(), Failure> {
 
 fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     Failure::Failed(format!("cannot write {}: {error}", path.display()))
+}
+
+fn caught_signals() -> Result<Arc<AtomicBool>, Failure> {
+    stop_on_signal().map_err(|error| Failure::Failed(format!("cannot catch Ctrl-C: {error}")))
 }
 
 /// A flag that Ctrl-C and SIGTERM set. The second time they end the program.

@@ -47,6 +47,69 @@ ENVIRONMENT
   DHT_LOG   what to log on standard error: off (default), error, warn, info,
             debug or trace";
 
+#[cfg(target_os = "linux")]
+pub(crate) const COMPARE: &str = "\
+Starts every server on free ports of 127.0.0.1, with one thread and nothing on
+disk: the daemon for its own protocol, the daemon for RESP, every peer, and for
+each protocol a limit loop, which answers with a fixed reply and looks nothing
+up. All get the same requests, in rounds on fresh servers, one server after
+another in a changing order. Servers run on one processor and the load on
+another, where there are two.
+
+What is measured in each round:
+  overhead  (resident memory - that of the empty server - bytes of keys and
+            values) / entries, after a fifth of the keys have been read
+  CPU       user and system time of the server's process for each key: GET,
+            SET and MGET of 100 keys, at 1 request unanswered on each of 50
+            connections, and at 16 and 64 on each of 8. A connection sends its
+            requests in one go and waits for all answers. Keys are drawn
+            evenly, and all of them are there. Before SET is measured, half as
+            many keys as there are have been overwritten
+  latency   of GET in an open loop on 50 connections, at half of what the
+            slowest server answers at pipeline 1, the same for all; counted
+            from when a request was due
+Each is asked in the way that suits it. Our daemon gets an MGET as its clients
+send it, a GET for each key in one go, and its writes are named, so that retries
+are not applied twice. memcached (1.6 or later) gets a GET as mg, for it answers
+pipelined ones together, which it does not with get; its MGET is a get of 100
+keys.
+
+The table has median, lowest and highest of the rounds. A ratio is taken round
+by round, and its median is shown: to the peer with the lowest median, and to
+the limit loop of the same protocol. A miss, a refusal or a server that ends
+makes the comparison fail. The default takes less than ten minutes on two
+cores.
+
+JSON
+  settings, date, machine, left_out [{name, why}]
+  servers   [{name, role (ours, peer, limit), protocol, version, program}]
+  overhead  [{entries, overhead_bytes_per_entry}]
+  cells     [{op, pipeline, connections, keys_per_request, cpu_ns_per_key,
+            keys_per_second [{name, median, lowest, highest, rounds}]}]
+  open_loop {requests_per_second, connections, latency_us [{permille, …}]}
+Figures are {best_peer, servers [{name, median, lowest, highest, rounds,
+ratio_to_best_peer, ratio_to_limit}]}; what there is none of is null.
+
+Settings come from flags, then the environment, then the TOML file that --config
+names, then the defaults. Ctrl-C stops every server and ends without figures.
+
+EXAMPLES
+  dht-bench compare
+  dht-bench compare --rounds 7 --json compare.json --svg compare.svg
+  dht-bench compare --peers redis,old=/opt/redis-6/bin/redis-server
+  dht-bench compare --keys 20000 --rounds 1 --seconds 0.05
+
+EXIT STATUS
+  0  done
+  1  failed: a server did not start, ended, refused or missed
+  2  wrong usage; nothing was started
+
+Errors are one line on standard error that says what to do.
+
+ENVIRONMENT
+  DHT_CONFIG         stands in for --config
+  DHT_COMPARE_KEYS, …  stand in for the other flags: each says which";
+
 pub(crate) const COMPLETIONS: &str = "\
 EXAMPLES
   source <(dht-bench completions bash)              in this shell, or ~/.bashrc

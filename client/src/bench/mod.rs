@@ -20,6 +20,8 @@
 mod app;
 mod bootstrap;
 mod choice;
+#[cfg(target_os = "linux")]
+mod compare;
 mod keys;
 mod limits;
 mod link;

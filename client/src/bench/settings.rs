@@ -1,4 +1,4 @@
-//! The arguments of `dht-bench run`, and what they come to together with environment, file and defaults.
+//! The commands of `dht-bench`, the arguments of `dht-bench run`, and what they come to together with environment, file and defaults.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -9,6 +9,8 @@ use clap_complete::Shell;
 use dht_protocol::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 
+#[cfg(target_os = "linux")]
+use crate::bench::compare::CompareGiven;
 use crate::bench::keys::Keys;
 use crate::bench::limits::{
     CONNECTIONS_MAX, INSERTS_MAX, KEYS_MAX, PIPELINE_BYTES_MAX, PIPELINE_MAX, RATE_MAX, THREADS_MAX,
@@ -38,6 +40,22 @@ pub(crate) enum BenchCommand {
     Run {
         #[command(flatten)]
         given: Box<Given>,
+
+        /// TOML file of settings; its keys are the names of these flags.
+        #[arg(long, env = "DHT_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+
+        /// Prints the settings in force as TOML and ends.
+        #[arg(long)]
+        print_config: bool,
+    },
+
+    /// Compares the daemon with Redis, memcached and their kin.
+    #[cfg(target_os = "linux")]
+    #[command(after_long_help = manual::COMPARE)]
+    Compare {
+        #[command(flatten)]
+        given: Box<CompareGiven>,
 
         /// TOML file of settings; its keys are the names of these flags.
         #[arg(long, env = "DHT_CONFIG", value_name = "FILE")]
@@ -343,7 +361,7 @@ fn read_share_of(workload: Workload, given: Option<f64>) -> Result<Option<f64>, 
 /// A hundred days, seconds.
 const DAYS_MAX: f64 = 8_640_000.0;
 
-fn within<T: Copy + PartialOrd + std::fmt::Display>(
+pub(crate) fn within<T: Copy + PartialOrd + std::fmt::Display>(
     name: &str,
     number: T,
     min: T,
@@ -366,7 +384,7 @@ mod tests {
         let words = ["dht-bench", "run"].into_iter().chain(line.split_ascii_whitespace());
         match BenchArgs::try_parse_from(words).unwrap().command {
             BenchCommand::Run { given, .. } => *given,
-            other @ BenchCommand::Completions { .. } => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -1,0 +1,162 @@
+//! One connection: a socket under a wire.
+//!
+//! A read that fills less than its room has taken all that there was, and later bytes wake the poll again: reading on
+//! until the socket says that it is empty would cost a system call for each answer.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use dht_protocol::ids::{ClusterId, Epoch};
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use super::limits::INBOX_BYTES;
+use super::wire::{Expected, Protocol, Taken, Wire};
+use crate::bench::bootstrap;
+
+/// Longest wait for a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// What to connect to.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) protocol: Protocol,
+    /// Of the map of a cluster of ours.
+    pub(crate) epoch: Epoch,
+}
+
+/// A connection and what is under way on it.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    stream: TcpStream,
+    pub(crate) wire: Wire,
+    /// What is to be sent; `out[out_sent..]` has yet to be.
+    pub(crate) out: Vec<u8>,
+    out_sent: usize,
+    /// Received bytes lie in `inbox[start..end]`.
+    inbox: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Keys that were asked for and not answered.
+    pub(crate) keys_open: usize,
+}
+
+impl Lane {
+    /// Opens a connection, and greets where the protocol has a greeting.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub(crate) fn open(target: &Target) -> Result<Lane, String> {
+        let stream = match target.protocol {
+            Protocol::Binary => bootstrap::open(&target.address.to_string(), ClusterId::default())?.0,
+            Protocol::Resp | Protocol::Memcached => connect(target.address)?,
+        };
+        stream.set_nonblocking(true).map_err(|error| format!("cannot use a connection: {error}"))?;
+        Ok(Lane {
+            stream: TcpStream::from_std(stream),
+            wire: Wire::new(target.protocol, target.epoch),
+            out: Vec::new(),
+            out_sent: 0,
+            inbox: vec![0; INBOX_BYTES],
+            start: 0,
+            end: 0,
+            keys_open: 0,
+        })
+    }
+
+    /// Asks to be woken as `token`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> Result<(), String> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registered = registry.register(&mut self.stream, token, interest);
+        registered.map_err(|error| format!("cannot poll a connection: {error}"))
+    }
+
+    /// Sends until everything is sent or the socket takes no more.
+    ///
+    /// # Errors
+    /// How the connection broke.
+    pub(crate) fn send(&mut self) -> Result<(), String> {
+        while self.out_sent < self.out.len() {
+            match self.stream.write(&self.out[self.out_sent..]) {
+                Ok(0) => return Err("takes no more bytes".to_owned()),
+                Ok(bytes) => self.out_sent += bytes,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(format!("lost a connection: {error}")),
+            }
+        }
+        self.out.clear();
+        self.out_sent = 0;
+        Ok(())
+    }
+
+    /// Reads what there is, and hands on the id of every key that is answered.
+    ///
+    /// # Errors
+    /// How the connection broke, or what of an answer is wrong.
+    pub(crate) fn receive(
+        &mut self,
+        expected: &Expected,
+        mut on_key: impl FnMut(u32),
+    ) -> Result<Taken, String> {
+        let mut sum = Taken::default();
+        loop {
+            self.make_room();
+            let room = self.inbox.len() - self.end;
+            match self.stream.read(&mut self.inbox[self.end..]) {
+                Ok(0) => return Err("closed a connection".to_owned()),
+                Ok(bytes) => {
+                    self.end += bytes;
+                    let taken = self.wire.take(&self.inbox[self.start..self.end], expected, &mut on_key)?;
+                    self.start += taken.bytes;
+                    self.keys_open = self
+                        .keys_open
+                        .checked_sub(taken.keys)
+                        .ok_or_else(|| "answers more than was asked".to_owned())?;
+                    sum.keys += taken.keys;
+                    sum.misses += taken.misses;
+                    if bytes < room {
+                        return Ok(sum);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(sum),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(format!("lost a connection: {error}")),
+            }
+        }
+    }
+
+    /// Leaves room to read into. An unfinished answer is all that can fill the buffer, and the longest value bounds
+    /// that: a longer one is refused by its head.
+    fn make_room(&mut self) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.end == self.inbox.len() {
+            if self.start > 0 {
+                self.inbox.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, self.end - self.start);
+            } else {
+                self.inbox.resize(self.inbox.len() * 2, 0);
+            }
+        }
+    }
+}
+
+/// A connection without a greeting.
+///
+/// # Errors
+/// What went wrong.
+pub(crate) fn connect(address: SocketAddr) -> Result<std::net::TcpStream, String> {
+    let connected = std::net::TcpStream::connect_timeout(&address, CONNECT_MAX).and_then(|stream| {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(CONNECT_MAX))?;
+        stream.set_write_timeout(Some(CONNECT_MAX))?;
+        Ok(stream)
+    });
+    connected.map_err(|error| format!("cannot be reached at {address}: {error}"))
+}
