@@ -52,6 +52,10 @@ pub(crate) struct Connection {
     closing: Option<&'static str>,
     /// Whether the last turn took all that the socket had.
     caught_up: bool,
+    /// The last read of this turn brought less than it could have: the socket holds no more.
+    is_drained: bool,
+    /// The peer sends no more. That is no byte, and a read that brings the last bytes does not tell it.
+    is_read_closed: bool,
     /// Whether bytes have come since the last [`Connection::on_stop_tick`].
     heard: bool,
     refusals: u32,
@@ -88,6 +92,8 @@ impl Connection {
             output_charge: Charge::empty(memory.clone(), MemoryKind::Connections),
             closing: None,
             caught_up: false,
+            is_drained: false,
+            is_read_closed: false,
             heard: false,
             refusals: 0,
             activity: Activity::default(),
@@ -137,6 +143,11 @@ impl Connection {
         self.closing.get_or_insert(why);
     }
 
+    /// An event said that the peer sends no more.
+    pub(crate) fn on_read_closed(&mut self) {
+        self.is_read_closed = true;
+    }
+
     /// Does what can be done now. Call it after any event of the socket, and again after [`TurnEnd::Again`].
     pub(crate) fn turn(&mut self, context: &mut TurnContext<'_>) -> TurnEnd {
         let end = self.turn_inner(context).unwrap_or_else(|error| TurnEnd::Close(why_of(&error)));
@@ -156,6 +167,7 @@ impl Connection {
         let turn_ends = begun + Duration::from_millis(TURN_MS);
         let mut is_first_round = true;
         self.caught_up = false;
+        self.is_drained = false;
         loop {
             let goes_on = self.go_on_with_nodes(turn_ends, context);
             self.write_output(context)?;
@@ -188,6 +200,11 @@ impl Connection {
                 }
                 self.finish_stream(turn_ends, context)?;
                 return Ok(TurnEnd::Close(why));
+            }
+            if self.is_drained && !self.is_read_closed {
+                // What comes from now on is an event of its own.
+                self.caught_up = true;
+                return Ok(TurnEnd::Wait);
             }
             match self.read(round, context) {
                 Ok(0) => self.begin_close("end of stream"),
@@ -229,6 +246,7 @@ impl Connection {
         if let Some(missing) = self.inbox.missing_bytes() {
             let length = missing.min(context.read_buffer.len());
             let count = self.stream.read(&mut context.read_buffer[..length])?;
+            self.is_drained = count < length;
             context.metrics.bytes_in.add(count as u64);
             self.inbox.append(&context.read_buffer[..count]);
             if let (_, Some(passed)) = self.inbox.swallow(&[]) {
@@ -245,6 +263,7 @@ impl Connection {
         context.read_buffer[..kept_bytes].copy_from_slice(self.inbox.kept());
         let end = context.read_buffer.len().min(kept_bytes + read_bytes_max(context));
         let count = self.stream.read(&mut context.read_buffer[kept_bytes..end])?;
+        self.is_drained = count < end - kept_bytes;
         context.metrics.bytes_in.add(count as u64);
         let buffer = std::mem::take(&mut context.read_buffer);
         self.take_in(&buffer[..kept_bytes + count], round, context);

@@ -189,7 +189,14 @@ impl Loop {
                 }
                 token => match self.links.place_of(token) {
                     Some(place) => self.links.on_event(place),
-                    None => self.turn(token),
+                    None => {
+                        if event.is_read_closed()
+                            && let Some(connection) = self.connections.get_mut(token)
+                        {
+                            connection.on_read_closed();
+                        }
+                        self.turn(token);
+                    }
                 },
             }
         }
