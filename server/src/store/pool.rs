@@ -8,7 +8,7 @@
 //! Blocks have few sizes and nothing else, so what one partition gives back fits the next, whatever their sizes, and
 //! no memory is lost between blocks. (Partitions of equal size grow at the same moment; with a general allocator
 //! the tables that they all outgrow at once fit nobody: at 1,000,000 entries of 48 bytes in 4,096 partitions 26.8 bytes an
-//! entry were resident beyond them, 13.4 since, of which the tables themselves, and shorter heads, are a part.) The lowest page with
+//! entry were resident beyond them, 12.5 since, of which the tables themselves, and shorter heads, are a part.) The lowest page with
 //! room is taken first. Pages that have become idle go back to the system when [`Pool::trim`] is called, which
 //! never happens under a partition's lock; blocks beyond [`Pool::watermark`] are to be moved down by their owners, so that pages
 //! become idle at all.
