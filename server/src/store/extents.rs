@@ -90,3 +90,44 @@ fn advise(region: &MmapRaw, size: Size, at: usize, bytes: usize) {
     #[cfg(not(target_os = "linux"))]
     let _ = (region, size, at, bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{MemoryAccount, MemoryKind};
+    use crate::store::heap::Limit;
+    use crate::store::pool::{Class, Pool};
+
+    #[test]
+    #[cfg_attr(miri, ignore = "it is about sizes that would take hours")]
+    fn a_large_pool_grows_by_whole_extents_that_are_charged() {
+        let account = MemoryAccount::new(1 << 30);
+        let pool = Pool::new(account.clone());
+        let mut held = Vec::new();
+        let take = |held: &mut Vec<_>, pages: u32| {
+            for _ in 0..pages {
+                pool.stock_up();
+                held.push(pool.take(Class::Chunk4, MemoryKind::Arena, Limit::Hold).unwrap());
+            }
+        };
+        take(&mut held, IN_USE_PAGES_MIN - 1);
+        assert!(
+            account.used_by(MemoryKind::Idle) < EXTENT_BYTES as u64 / 2,
+            "a small pool takes what it needs"
+        );
+        let mut idle_max = 0;
+        for _ in 0..3 * EXTENT_PAGES {
+            take(&mut held, 1);
+            idle_max = idle_max.max(account.used_by(MemoryKind::Idle));
+        }
+        assert!(idle_max > EXTENT_BYTES as u64 * 9 / 10, "{idle_max} B at hand");
+        assert!(idle_max < EXTENT_BYTES as u64 * 11 / 10, "{idle_max} B at hand");
+        // Trimming leaves what an extent has over, and gives back extents and parts of them all the same.
+        let before = account.used_bytes();
+        pool.trim();
+        assert_eq!(account.used_bytes(), before);
+        held.into_iter().for_each(|block| pool.give_back(block, MemoryKind::Arena));
+        pool.trim();
+        assert_eq!(account.used_bytes(), 0);
+    }
+}

@@ -360,7 +360,7 @@ impl Pool {
         }
     }
 
-    /// Whether any block should move: see [`Pool::should_move`].
+    /// Whether blocks should move to lower places, so that pages at the end become idle.
     pub fn is_shrinking(&self) -> bool {
         self.watermark.load(Ordering::Relaxed) != u32::MAX
     }
