@@ -44,18 +44,9 @@ impl Held<'_> {
 
 impl Dispatcher {
     /// Asks for the memory that these look-ups will touch. Waits for no lock: what is busy is left out.
-    pub(crate) fn prefetch(&self, mut accesses: impl Iterator<Item = Access>) {
-        loop {
-            let mut group = [None; GROUP];
-            let mut count = 0;
-            for (place, access) in group.iter_mut().zip(&mut accesses) {
-                *place = Some(access);
-                count += 1;
-            }
-            drop(self.hold(&group));
-            if count < GROUP {
-                return;
-            }
+    pub(crate) fn prefetch(&self, accesses: &[Access]) {
+        for accesses in accesses.chunks(GROUP) {
+            drop(self.hold(&array::from_fn(|number| accesses.get(number).copied())));
         }
     }
 

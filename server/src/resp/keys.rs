@@ -333,15 +333,15 @@ impl RespState {
         {
             return None;
         }
-        let mut hashes = [KeyHash(0); BATCH_REQUESTS_MAX];
+        let mut accesses = [Access { hash: KeyHash(0), writes }; BATCH_REQUESTS_MAX];
         let mut count = 0;
         let keys = (1 + stride * self.progress.keys..args.len()).step_by(stride);
-        for (slot, at) in hashes.iter_mut().zip(keys) {
-            *slot = Key::new(args.get(at)).map_or(KeyHash(0), |key| env.dispatcher.hash_of(key));
+        for (access, at) in accesses.iter_mut().zip(keys) {
+            access.hash = Key::new(args.get(at)).map_or(KeyHash(0), |key| env.dispatcher.hash_of(key));
             count += 1;
         }
-        env.dispatcher.prefetch(hashes[..count].iter().map(|&hash| Access { hash, writes }));
-        Some(hashes.into_iter().take(count))
+        env.dispatcher.prefetch(&accesses[..count]);
+        Some(accesses.into_iter().take(count).map(|access| access.hash))
     }
 
     /// Whether enough waits to go out, or to be answered by other nodes.

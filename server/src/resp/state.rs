@@ -263,7 +263,7 @@ impl RespState {
         let mut commands = std::mem::take(&mut env.scratch.commands);
         let behind = cut_batch(bytes, &mut words, &mut commands, env);
         if env.scratch.accesses.len() > 1 {
-            env.dispatcher.prefetch(env.scratch.accesses.iter().copied());
+            env.dispatcher.prefetch(&env.scratch.accesses);
         }
         let mut last = env.bounds.slow_ns.map(|_| Instant::now());
         batch.end = behind;
