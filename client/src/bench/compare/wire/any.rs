@@ -60,6 +60,15 @@ pub(crate) struct Taken {
     pub(crate) misses: usize,
 }
 
+/// The ids of keys where replies come in the order of requests.
+#[derive(Debug, Default)]
+pub(crate) struct IdsInOrder {
+    /// Id of the next key that is asked for.
+    next: u32,
+    /// Id of the next key to be answered.
+    answered: u32,
+}
+
 /// The state of one connection above its socket.
 #[derive(Debug)]
 pub(crate) enum Wire {
@@ -115,6 +124,30 @@ impl Wire {
     }
 }
 
+impl IdsInOrder {
+    /// Gives ids to the next `count` keys that are asked for, and says the first.
+    pub(crate) fn ask(&mut self, count: usize) -> u32 {
+        let first = self.next;
+        self.next = first.wrapping_add(count as u32);
+        first
+    }
+
+    /// Hands on the ids of the next `count` keys, which have been answered.
+    ///
+    /// # Errors
+    /// So many were not asked for; none is handed on.
+    pub(crate) fn answer(&mut self, count: usize, on_key: &mut impl FnMut(u32)) -> Result<(), String> {
+        if (self.next.wrapping_sub(self.answered) as usize) < count {
+            return Err("answers more than was asked".to_owned());
+        }
+        for _ in 0..count {
+            on_key(self.answered);
+            self.answered = self.answered.wrapping_add(1);
+        }
+        Ok(())
+    }
+}
+
 impl Protocol {
     /// Its name for people.
     pub(crate) fn name(self) -> &'static str {
@@ -147,6 +180,20 @@ impl Op {
 }
 
 impl Expected {
+    /// Bytes that a value of `value_bytes` and its end, CR LF, take up at the front of `rest`, or `None` while they have
+    /// not come whole.
+    ///
+    /// # Errors
+    /// It is none of those that were stored, or ends in something else.
+    pub(crate) fn value_end(&self, rest: &[u8], value_bytes: usize) -> Result<Option<usize>, String> {
+        self.check_value(value_bytes)?;
+        match rest.get(value_bytes..value_bytes + 2) {
+            None => Ok(None),
+            Some(b"\r\n") => Ok(Some(value_bytes + 2)),
+            Some(_) => Err("a value does not end where it should".to_owned()),
+        }
+    }
+
     /// Whether a value of so many bytes is one of those that were stored.
     ///
     /// # Errors

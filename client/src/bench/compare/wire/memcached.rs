@@ -3,16 +3,13 @@
 //! One key is asked for by the meta command `mg`, which memcached has had since 1.6: it answers pipelined ones with one
 //! write, where it answers each `get` with a write of its own. Several keys are one `get`, as is its custom.
 
-use super::any::{Expected, Op, Taken};
+use super::any::{Expected, IdsInOrder, Op, Taken};
 use super::line::{Line, decimal, line, put_decimal, shown};
 
 /// The state of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Memcached {
-    /// Id of the next key that is asked for.
-    next_id: u32,
-    /// Id of the next key to be answered: replies come in order.
-    answered_id: u32,
+    ids: IdsInOrder,
     /// Values that have come of the reply under way.
     values_seen: usize,
 }
@@ -23,7 +20,7 @@ impl Memcached {
             out.extend_from_slice(b"mg ");
             out.extend_from_slice(keys);
             out.extend_from_slice(b" v\r\n");
-            return self.take_ids(1);
+            return self.ids.ask(1);
         }
         out.extend_from_slice(b"get");
         for key in keys.chunks_exact(key_bytes) {
@@ -31,7 +28,7 @@ impl Memcached {
             out.extend_from_slice(key);
         }
         out.extend_from_slice(b"\r\n");
-        self.take_ids(keys.len() / key_bytes)
+        self.ids.ask(keys.len() / key_bytes)
     }
 
     pub(crate) fn set(&mut self, key: &[u8], value: &[u8], out: &mut Vec<u8>) -> u32 {
@@ -42,13 +39,7 @@ impl Memcached {
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(value);
         out.extend_from_slice(b"\r\n");
-        self.take_ids(1)
-    }
-
-    fn take_ids(&mut self, count: usize) -> u32 {
-        let first = self.next_id;
-        self.next_id = first.wrapping_add(count as u32);
-        first
+        self.ids.ask(1)
     }
 
     pub(crate) fn take(
@@ -89,13 +80,7 @@ impl Memcached {
                 _ => return Err(refusal(text, expected.op)),
             };
             taken.bytes += bytes;
-            if (self.next_id.wrapping_sub(self.answered_id) as usize) < answered {
-                return Err("answers more than was asked".to_owned());
-            }
-            for _ in 0..answered {
-                on_key(self.answered_id);
-                self.answered_id = self.answered_id.wrapping_add(1);
-            }
+            self.ids.answer(answered, &mut on_key)?;
             taken.keys += answered;
         }
         Ok(taken)
@@ -106,12 +91,7 @@ impl Memcached {
 fn data_end(rest: &[u8], head: &[u8], expected: &Expected) -> Result<Option<usize>, String> {
     let digits = head.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
     let value_bytes = decimal(digits).ok_or_else(|| refusal(head, expected.op))?;
-    expected.check_value(value_bytes)?;
-    match rest.get(value_bytes..value_bytes + 2) {
-        None => Ok(None),
-        Some(b"\r\n") => Ok(Some(value_bytes + 2)),
-        Some(_) => Err("a value does not end where it should".to_owned()),
-    }
+    expected.value_end(rest, value_bytes)
 }
 
 fn refusal(text: &[u8], op: Op) -> String {

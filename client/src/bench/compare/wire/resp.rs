@@ -1,15 +1,12 @@
 //! Redis' protocol (RESP2): <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
-use super::any::{Expected, Op, Taken};
+use super::any::{Expected, IdsInOrder, Op, Taken};
 use super::line::{Line, decimal, line, put_decimal, shown};
 
 /// The state of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Resp {
-    /// Id of the next key that is asked for.
-    next_id: u32,
-    /// Id of the next key to be answered: replies come in order.
-    answered_id: u32,
+    ids: IdsInOrder,
     /// Elements that are still to come of the array that has begun.
     elements_left: usize,
 }
@@ -27,20 +24,14 @@ impl Resp {
         for key in keys.chunks_exact(key_bytes) {
             put_bulk(key, out);
         }
-        self.take_ids(count)
+        self.ids.ask(count)
     }
 
     pub(crate) fn set(&mut self, key: &[u8], value: &[u8], out: &mut Vec<u8>) -> u32 {
         out.extend_from_slice(b"*3\r\n$3\r\nSET\r\n");
         put_bulk(key, out);
         put_bulk(value, out);
-        self.take_ids(1)
-    }
-
-    fn take_ids(&mut self, count: usize) -> u32 {
-        let first = self.next_id;
-        self.next_id = first.wrapping_add(count as u32);
-        first
+        self.ids.ask(1)
     }
 
     pub(crate) fn take(
@@ -76,11 +67,7 @@ impl Resp {
                 (Some(b'-'), _) => return Err(format!("refuses: {}", shown(&text[1..]))),
                 _ => return Err(format!("answers {} to a {}", shown(text), expected.op.name())),
             }
-            if self.answered_id == self.next_id {
-                return Err("answers more than was asked".to_owned());
-            }
-            on_key(self.answered_id);
-            self.answered_id = self.answered_id.wrapping_add(1);
+            self.ids.answer(1, &mut on_key)?;
             self.elements_left = self.elements_left.saturating_sub(1);
             taken.keys += 1;
         }
@@ -91,12 +78,7 @@ impl Resp {
 /// Bytes that a bulk string takes up behind its head, or `None` while it has not come whole.
 fn bulk_end(rest: &[u8], head: &[u8], expected: &Expected) -> Result<Option<usize>, String> {
     let value_bytes = decimal(&head[1..]).ok_or_else(|| format!("answers {} to a GET", shown(head)))?;
-    expected.check_value(value_bytes)?;
-    match rest.get(value_bytes..value_bytes + 2) {
-        None => Ok(None),
-        Some(b"\r\n") => Ok(Some(value_bytes + 2)),
-        Some(_) => Err("a value does not end where it should".to_owned()),
-    }
+    expected.value_end(rest, value_bytes)
 }
 
 fn put_bulk(bytes: &[u8], out: &mut Vec<u8>) {
