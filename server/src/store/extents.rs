@@ -64,7 +64,7 @@ impl Extents {
         if last < self.huge_from.load(Ordering::Relaxed) {
             return;
         }
-        let begin = first - (first + self.skew_pages).rem_euclid(EXTENT_PAGES).min(first);
+        let begin = first.saturating_sub((first + self.skew_pages) % EXTENT_PAGES);
         let end = (last + 1 + self.skew_pages).next_multiple_of(EXTENT_PAGES) - self.skew_pages;
         let end_bytes = (end as usize * PAGE_BYTES).min(region.len());
         advise(region, Size::Small, begin as usize * PAGE_BYTES, end_bytes - begin as usize * PAGE_BYTES);

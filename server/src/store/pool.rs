@@ -147,7 +147,7 @@ impl Block {
     }
 
     fn number(&self) -> u32 {
-        (self.place_bytes() % PAGE_BYTES / self.class().bytes()) as u32
+        (self.place_bytes() % PAGE_BYTES / self.bytes()) as u32
     }
 }
 
@@ -305,7 +305,7 @@ impl Pool {
         self.bytes_mut(&mut target).copy_from_slice(self.bytes(block));
         let source = std::mem::replace(block, target);
         self.give_back(source, kind);
-        budget.bytes = budget.bytes.saturating_sub(block.class().bytes());
+        budget.bytes = budget.bytes.saturating_sub(block.bytes());
     }
 
     /// Sees to it that a few idle pages are at hand, so that a write does not touch a page for the first time while it holds a
