@@ -37,6 +37,8 @@ struct Budget {
     bytes: usize,
     /// Chunks that it may begin with.
     victims: usize,
+    /// Bytes of the step that are left to whoever comes after it.
+    kept_bytes: usize,
 }
 
 impl<H: HashKeys> Table<H> {
@@ -48,7 +50,8 @@ impl<H: HashKeys> Table<H> {
             return Maintained::default();
         }
         let timer = self.begin_step(StepKind::Maintenance);
-        let budget = Budget { slots: COMPACTION_SLOTS_MAX, bytes: MAINTENANCE_BYTES_MAX, victims };
+        let budget =
+            Budget { slots: COMPACTION_SLOTS_MAX, bytes: MAINTENANCE_BYTES_MAX, victims, kept_bytes: 0 };
         let mut done = self.compact(&budget);
         let mut is_moving = false;
         if done.bytes == 0 && self.pool.is_shrinking() {
@@ -85,12 +88,14 @@ impl<H: HashKeys> Table<H> {
             slots: left.min(COMPACTION_SLOTS_MAX),
             bytes: WRITE_COMPACTION_BYTES_MIN + died * WRITE_COMPACTION_BYTES_FACTOR,
             victims: usize::from(wants),
+            kept_bytes: 0,
         });
     }
 
-    /// Tries to make room for a put of `hash` that was refused memory, leaving enough of the step for trying again.
-    /// Says whether anything was moved or freed.
-    pub(super) fn reclaim(&mut self, hash: KeyHash) -> bool {
+    /// Tries to make room for a put of `hash` that was refused memory, leaving enough of the step for trying again, which will
+    /// copy `put_bytes`. Says whether anything was freed. An entry that is too long to be moved along with such a put is left to
+    /// shorter ones and to [`Table::maintain`].
+    pub(super) fn reclaim(&mut self, hash: KeyHash, put_bytes: usize) -> bool {
         let leaf_len = self.directory.locate(hash).map_or(0, |at| self.directory.leaf(at).len());
         let charged_before = self.arena.charged_bytes();
         let left = STEP_SLOTS_MAX.saturating_sub(2 * self.step.slots + leaf_len + 1);
@@ -98,6 +103,7 @@ impl<H: HashKeys> Table<H> {
             slots: left.min(COMPACTION_SLOTS_MAX),
             bytes: STEP_BYTES_MAX / 4,
             victims: VICTIMS_PER_STEP_MAX,
+            kept_bytes: put_bytes,
         });
         self.arena.charged_bytes() < charged_before
     }
@@ -122,8 +128,8 @@ impl<H: HashKeys> Table<H> {
                 }
                 victims += 1;
             }
-            // An entry that was moved to make room, and the value that then came, may have used it up.
-            let left = STEP_BYTES_MAX.saturating_sub(self.step.bytes);
+            // An entry that was moved to make room, and what then came, may have used it up.
+            let left = STEP_BYTES_MAX.saturating_sub(self.step.bytes + budget.kept_bytes);
             let bounds = BatchBounds {
                 items_max: budget.slots - visited,
                 bytes_max: (budget.bytes - done.bytes).min(left),
