@@ -74,7 +74,10 @@ impl Arena {
         let mut best: Option<(u32, u64, u64)> = None;
         for _ in 0..count.min(VICTIM_WINDOW) {
             self.hand = if self.hand as usize + 1 >= count { 0 } else { self.hand + 1 };
-            let dead = u64::from(self.chunks[self.hand as usize].dead_bytes);
+            let dead = u64::from(self.upkeep[self.hand as usize].dead_bytes);
+            if dead == 0 {
+                continue;
+            }
             let length = self.filled_bytes(self.hand) as u64;
             if dead * DEAD_PARTS_CHUNK <= length {
                 continue;
@@ -106,7 +109,7 @@ impl Arena {
         let mut batch =
             Batch { addresses: [NOWHERE; EVACUATION_BATCH_ENTRIES], count: 0, bytes: 0, items: 0 };
         let Some(Evacuation { chunk, mut place }) = self.evacuation else { return batch };
-        let origin = self.chunks[chunk as usize].origin;
+        let origin = self.upkeep[chunk as usize].origin;
         if origin != NOWHERE {
             if bounds.items_max > 0 {
                 batch.push(origin, &self.head_at(origin).1, bounds);
