@@ -12,8 +12,6 @@
 //! Evacuation may charge past the memory limit, at most one chunk (4 KiB) and one entry a partition, until it has freed the
 //! chunk.
 
-use std::borrow::Cow;
-
 use dht_protocol::placement::hash::KeyHash;
 
 use super::arena::{Address, BatchBounds, EVACUATION_BATCH_ENTRIES};
@@ -176,15 +174,24 @@ impl<H: HashKeys> Table<H> {
         let view = self.arena.view(address);
         let (key_bytes, body_bytes) = (view.key.len(), view.body.len());
         let extent_bytes = view.head.extent_bytes();
-        let mut short = [0; SHORT_ENTRY_BYTES];
-        let copy = if key_bytes + body_bytes <= SHORT_ENTRY_BYTES {
-            view.key.copy_to(&mut short);
-            view.body.copy_to(&mut short[key_bytes..]);
-            Cow::Borrowed(&short[..key_bytes + body_bytes])
-        } else {
-            Cow::Owned([view.key.to_vec(), view.body.to_vec()].concat())
+        let (mut short, mut middling, mut long);
+        let copy: &mut [u8] = match key_bytes + body_bytes {
+            ..=SHORT_ENTRY_BYTES => {
+                short = [0; SHORT_ENTRY_BYTES];
+                &mut short
+            }
+            ..=MIDDLING_ENTRY_BYTES => {
+                middling = [0; MIDDLING_ENTRY_BYTES];
+                &mut middling
+            }
+            bytes => {
+                long = vec![0; bytes];
+                &mut long
+            }
         };
-        let (key, body) = copy.split_at(key_bytes);
+        view.key.copy_to(copy);
+        view.body.copy_to(&mut copy[key_bytes..]);
+        let (key, body) = copy[..key_bytes + body_bytes].split_at(key_bytes);
         let body = match view.large_index() {
             None => Body::Inline(body),
             Some(index) => Body::Large { index, value_bytes: view.head.value_bytes as u32 },
@@ -202,5 +209,7 @@ impl<H: HashKeys> Table<H> {
     }
 }
 
-/// An entry of so many bytes of key and value is moved by way of the stack.
-const SHORT_ENTRY_BYTES: usize = 512;
+/// An entry of so many bytes of key and value is moved by way of the stack. Two sizes, as room there has to be cleared first.
+const SHORT_ENTRY_BYTES: usize = 128;
+/// See [`SHORT_ENTRY_BYTES`].
+const MIDDLING_ENTRY_BYTES: usize = 1_024;
