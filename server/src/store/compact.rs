@@ -175,23 +175,20 @@ impl<H: HashKeys> Table<H> {
         let (key_bytes, body_bytes) = (view.key.len(), view.body.len());
         let extent_bytes = view.head.extent_bytes();
         let (mut short, mut middling, mut long);
-        let copy: &mut [u8] = match key_bytes + body_bytes {
-            ..=SHORT_ENTRY_BYTES => {
-                short = [0; SHORT_ENTRY_BYTES];
-                &mut short
-            }
-            ..=MIDDLING_ENTRY_BYTES => {
-                middling = [0; MIDDLING_ENTRY_BYTES];
-                &mut middling
-            }
-            bytes => {
-                long = vec![0; bytes];
-                &mut long
-            }
+        let bytes = key_bytes + body_bytes;
+        let copy: &mut [u8] = if bytes <= SHORT_ENTRY_BYTES {
+            short = [0; SHORT_ENTRY_BYTES];
+            &mut short
+        } else if bytes <= MIDDLING_ENTRY_BYTES {
+            middling = [0; MIDDLING_ENTRY_BYTES];
+            &mut middling
+        } else {
+            long = vec![0; bytes];
+            &mut long
         };
         view.key.copy_to(copy);
         view.body.copy_to(&mut copy[key_bytes..]);
-        let (key, body) = copy[..key_bytes + body_bytes].split_at(key_bytes);
+        let (key, body) = copy[..bytes].split_at(key_bytes);
         let body = match view.large_index() {
             None => Body::Inline(body),
             Some(index) => Body::Large { index, value_bytes: view.head.value_bytes as u32 },
