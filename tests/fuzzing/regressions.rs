@@ -111,3 +111,31 @@ fn a_refused_write_leaves_nothing_in_an_empty_partition() {
         node.dispatcher.check_invariants();
     }
 }
+
+/// A write that was refused memory had another entry moved out of the way, of up to 64 KiB, was tried again, and copied its own
+/// value: more than a step under a partition's lock may copy. A debug build stopped at it.
+#[test]
+fn a_full_node_moves_an_entry_and_writes_another_within_one_step() {
+    let mut node = Node::new(600 << 10);
+    let ring = Ring::new(16).unwrap();
+    let mut refused = 0;
+    for round in 0..6_000usize {
+        let number = round * 7 % 41;
+        let mut key = vec![b'k'; [9, 300, 20_000, 40_000, KEY_BYTES_MAX][number % 5]];
+        // All in one partition.
+        let salt = (0u16..).find(|salt| {
+            key[..2].copy_from_slice(&[number as u8; 2]);
+            key[2..4].copy_from_slice(&salt.to_be_bytes());
+            ring.partition_of(HashKey::GUESSABLE.hash(&key)).0 == 0
+        });
+        assert!(salt.is_some());
+        if round % 3 == 0 {
+            node.ask(&delete(&key), |_| ());
+        } else {
+            let value = vec![1; [10, 900, 12_000, 32 << 10][round % 4]];
+            node.ask(&put(&key, &value), |response| refused += u32::from(response.status() != Status::Ok));
+        }
+    }
+    node.dispatcher.check_invariants();
+    assert!(refused > 20, "{refused} refused");
+}

@@ -14,7 +14,7 @@ use std::ops::{Index, IndexMut};
 
 use super::heap::{self, Limit};
 use super::limits::CHUNK_ITEMS;
-use crate::memory::{Charge, OutOfMemory};
+use crate::memory::{Charge, OutOfMemory, allocated_bytes};
 
 /// Smallest room of a chunk, in items.
 const CHUNK_ITEMS_MIN: usize = 1;
@@ -27,21 +27,25 @@ const REST_GROWTH: usize = 16;
 pub(super) struct Chunked<T> {
     /// The first chunk.
     head: Vec<T>,
-    /// The others.
-    rest: Vec<Vec<T>>,
+    /// The others. In a box, as most lists have none.
+    #[expect(clippy::box_collection, reason = "a list that is empty takes a third of the room")]
+    rest: Option<Box<Vec<Vec<T>>>>,
 }
 
 impl<T> Chunked<T> {
+    /// What the box of `rest` costs.
+    const REST_BOX_PRICE: u64 = allocated_bytes(size_of::<Vec<Vec<T>>>());
+
     /// An empty list; allocates nothing.
     pub(super) const fn new() -> Chunked<T> {
-        Chunked { head: Vec::new(), rest: Vec::new() }
+        Chunked { head: Vec::new(), rest: None }
     }
 
     /// Items.
     pub(super) fn len(&self) -> usize {
-        match self.rest.last() {
+        match self.rest().last() {
             None => self.head.len(),
-            Some(last) => self.rest.len() * CHUNK_ITEMS + last.len(),
+            Some(last) => self.rest().len() * CHUNK_ITEMS + last.len(),
         }
     }
 
@@ -50,17 +54,21 @@ impl<T> Chunked<T> {
     /// # Errors
     /// [`OutOfMemory`] under [`Limit::Hold`] only; nothing changed.
     pub(super) fn reserve_one(&mut self, account: &mut Charge, limit: Limit) -> Result<(), OutOfMemory> {
-        let last = self.rest.last_mut().unwrap_or(&mut self.head);
-        if last.len() == CHUNK_ITEMS {
-            if self.rest.len() == self.rest.capacity() {
-                let capacity = self.rest.capacity() + REST_GROWTH;
-                heap::grow(&mut self.rest, capacity, account, limit)?;
+        if self.last_mut().len() == CHUNK_ITEMS {
+            if self.rest.is_none() {
+                heap::charge(account, Self::REST_BOX_PRICE, limit)?;
+            }
+            let rest = self.rest.get_or_insert_default();
+            if rest.len() == rest.capacity() {
+                let capacity = rest.capacity() + REST_GROWTH;
+                heap::grow(rest, capacity, account, limit)?;
             }
             let mut chunk = Vec::new();
             heap::grow(&mut chunk, CHUNK_ITEMS_MIN, account, limit)?;
-            self.rest.push(chunk);
+            rest.push(chunk);
             return Ok(());
         }
+        let last = self.last_mut();
         if last.len() == last.capacity() {
             let more = (last.len() / 8).max(CHUNK_ITEMS_MIN);
             let capacity = (last.len() + more).min(CHUNK_ITEMS);
@@ -72,7 +80,7 @@ impl<T> Chunked<T> {
     /// Adds an item and gives its index. [`Chunked::reserve_one`] came just before.
     pub(super) fn push(&mut self, item: T) -> usize {
         let index = self.len();
-        let last = self.rest.last_mut().unwrap_or(&mut self.head);
+        let last = self.last_mut();
         debug_assert!(last.len() < last.capacity());
         last.push(item);
         index
@@ -86,13 +94,25 @@ impl<T> Chunked<T> {
 
     /// What the list costs, its items' own blocks apart.
     pub(super) fn price(&self) -> u64 {
-        let chunks: u64 = self.rest.iter().map(heap::price_of).sum();
-        heap::price_of(&self.head) + heap::price_of(&self.rest) + chunks
+        let rest = self.rest.as_ref().map_or(0, |rest| {
+            let chunks: u64 = rest.iter().map(heap::price_of).sum();
+            Self::REST_BOX_PRICE + heap::price_of(rest) + chunks
+        });
+        heap::price_of(&self.head) + rest
     }
 
     /// All items in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.head.iter().chain(self.rest.iter().flatten())
+        self.head.iter().chain(self.rest().iter().flatten())
+    }
+
+    fn rest(&self) -> &[Vec<T>] {
+        self.rest.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    /// The chunk that grows.
+    fn last_mut(&mut self) -> &mut Vec<T> {
+        self.rest.as_mut().and_then(|rest| rest.last_mut()).unwrap_or(&mut self.head)
     }
 }
 
@@ -104,7 +124,7 @@ impl<T> Index<usize> for Chunked<T> {
         if index < CHUNK_ITEMS {
             &self.head[index]
         } else {
-            &self.rest[index / CHUNK_ITEMS - 1][index % CHUNK_ITEMS]
+            &self.rest()[index / CHUNK_ITEMS - 1][index % CHUNK_ITEMS]
         }
     }
 }
@@ -115,7 +135,8 @@ impl<T> IndexMut<usize> for Chunked<T> {
         if index < CHUNK_ITEMS {
             &mut self.head[index]
         } else {
-            &mut self.rest[index / CHUNK_ITEMS - 1][index % CHUNK_ITEMS]
+            let rest = self.rest.as_mut().expect("whoever has an index has its item");
+            &mut rest[index / CHUNK_ITEMS - 1][index % CHUNK_ITEMS]
         }
     }
 }

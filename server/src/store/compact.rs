@@ -12,8 +12,6 @@
 //! Evacuation may charge past the memory limit, at most one chunk (4 KiB) and one entry a partition, until it has freed the
 //! chunk.
 
-use std::borrow::Cow;
-
 use dht_protocol::placement::hash::KeyHash;
 
 use super::arena::{Address, BatchBounds, EVACUATION_BATCH_ENTRIES};
@@ -37,6 +35,8 @@ struct Budget {
     bytes: usize,
     /// Chunks that it may begin with.
     victims: usize,
+    /// Bytes of the step that are left to whoever comes after it.
+    kept_bytes: usize,
 }
 
 impl<H: HashKeys> Table<H> {
@@ -48,7 +48,8 @@ impl<H: HashKeys> Table<H> {
             return Maintained::default();
         }
         let timer = self.begin_step(StepKind::Maintenance);
-        let budget = Budget { slots: COMPACTION_SLOTS_MAX, bytes: MAINTENANCE_BYTES_MAX, victims };
+        let budget =
+            Budget { slots: COMPACTION_SLOTS_MAX, bytes: MAINTENANCE_BYTES_MAX, victims, kept_bytes: 0 };
         let mut done = self.compact(&budget);
         let mut is_moving = false;
         if done.bytes == 0 && self.pool.is_shrinking() {
@@ -85,12 +86,14 @@ impl<H: HashKeys> Table<H> {
             slots: left.min(COMPACTION_SLOTS_MAX),
             bytes: WRITE_COMPACTION_BYTES_MIN + died * WRITE_COMPACTION_BYTES_FACTOR,
             victims: usize::from(wants),
+            kept_bytes: 0,
         });
     }
 
-    /// Tries to make room for a put of `hash` that was refused memory, leaving enough of the step for trying again.
-    /// Says whether anything was moved or freed.
-    pub(super) fn reclaim(&mut self, hash: KeyHash) -> bool {
+    /// Tries to make room for a put of `hash` that was refused memory, leaving enough of the step for trying again, which will
+    /// copy `put_bytes`. Says whether anything was freed. An entry that is too long to be moved along with such a put is left to
+    /// shorter ones and to [`Table::maintain`].
+    pub(super) fn reclaim(&mut self, hash: KeyHash, put_bytes: usize) -> bool {
         let leaf_len = self.directory.locate(hash).map_or(0, |at| self.directory.leaf(at).len());
         let charged_before = self.arena.charged_bytes();
         let left = STEP_SLOTS_MAX.saturating_sub(2 * self.step.slots + leaf_len + 1);
@@ -98,6 +101,7 @@ impl<H: HashKeys> Table<H> {
             slots: left.min(COMPACTION_SLOTS_MAX),
             bytes: STEP_BYTES_MAX / 4,
             victims: VICTIMS_PER_STEP_MAX,
+            kept_bytes: put_bytes,
         });
         self.arena.charged_bytes() < charged_before
     }
@@ -122,8 +126,8 @@ impl<H: HashKeys> Table<H> {
                 }
                 victims += 1;
             }
-            // An entry that was moved to make room, and the value that then came, may have used it up.
-            let left = STEP_BYTES_MAX.saturating_sub(self.step.bytes);
+            // An entry that was moved to make room, and what then came, may have used it up.
+            let left = STEP_BYTES_MAX.saturating_sub(self.step.bytes + budget.kept_bytes);
             let bounds = BatchBounds {
                 items_max: budget.slots - visited,
                 bytes_max: (budget.bytes - done.bytes).min(left),
@@ -170,15 +174,21 @@ impl<H: HashKeys> Table<H> {
         let view = self.arena.view(address);
         let (key_bytes, body_bytes) = (view.key.len(), view.body.len());
         let extent_bytes = view.head.extent_bytes();
-        let mut short = [0; SHORT_ENTRY_BYTES];
-        let copy = if key_bytes + body_bytes <= SHORT_ENTRY_BYTES {
-            view.key.copy_to(&mut short);
-            view.body.copy_to(&mut short[key_bytes..]);
-            Cow::Borrowed(&short[..key_bytes + body_bytes])
+        let (mut short, mut middling, mut long);
+        let bytes = key_bytes + body_bytes;
+        let copy: &mut [u8] = if bytes <= SHORT_ENTRY_BYTES {
+            short = [0; SHORT_ENTRY_BYTES];
+            &mut short
+        } else if bytes <= MIDDLING_ENTRY_BYTES {
+            middling = [0; MIDDLING_ENTRY_BYTES];
+            &mut middling
         } else {
-            Cow::Owned([view.key.to_vec(), view.body.to_vec()].concat())
+            long = vec![0; bytes];
+            &mut long
         };
-        let (key, body) = copy.split_at(key_bytes);
+        view.key.copy_to(copy);
+        view.body.copy_to(&mut copy[key_bytes..]);
+        let (key, body) = copy[..bytes].split_at(key_bytes);
         let body = match view.large_index() {
             None => Body::Inline(body),
             Some(index) => Body::Large { index, value_bytes: view.head.value_bytes as u32 },
@@ -196,5 +206,7 @@ impl<H: HashKeys> Table<H> {
     }
 }
 
-/// An entry of so many bytes of key and value is moved by way of the stack.
-const SHORT_ENTRY_BYTES: usize = 512;
+/// An entry of so many bytes of key and value is moved by way of the stack. Two sizes, as room there has to be cleared first.
+const SHORT_ENTRY_BYTES: usize = 128;
+/// See [`SHORT_ENTRY_BYTES`].
+const MIDDLING_ENTRY_BYTES: usize = 1_024;

@@ -1,4 +1,4 @@
-//! The directory: the leaves of a partition in hash order, found by guess and walk.
+//! The directory: the leaves of a partition in hash order, found by rank (`rank.rs`), or by guess and walk.
 //!
 //! ```text
 //!   head │ leaf │ leaf │ leaf │ … at most 256          the only block of most partitions
@@ -25,6 +25,7 @@ use super::leaf::Leaf;
 use super::limits::{BLOCK_LEAVES_MAX, LEAF_PIECES_HARD_MAX, STEP_BYTES_MAX};
 use super::pool::{Class, Pool};
 use super::prefetch::prefetch_item;
+use super::rank::Rank;
 use super::relocate::MoveBudget;
 use crate::memory::{Charge, MemoryAccount, MemoryKind, OutOfMemory};
 
@@ -79,14 +80,15 @@ struct Block {
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Directory {
-    /// Pieces of all leaves.
-    pieces_count: u64,
-    charge: Charge,
-    span: Span,
+    rank: Rank,
+    /// Begins where the partition does.
     head: Block,
     rest: Vec<Block>,
+    /// Pieces of all leaves.
+    pieces_count: u32,
     /// Bytes of leaves and of the list of blocks moved since [`Directory::take_moved_bytes`].
-    moved_bytes: usize,
+    moved_bytes: u32,
+    charge: Charge,
 }
 
 impl Directory {
@@ -94,29 +96,33 @@ impl Directory {
     pub(super) fn new(span: Span, memory: Arc<MemoryAccount>) -> Directory {
         let head = Block { start: span.start, leaves: Vec::new() };
         Directory {
-            span,
+            rank: Rank::new(span.bits),
             head,
             rest: Vec::new(),
             pieces_count: 0,
-            charge: Charge::empty(memory, MemoryKind::Tables),
             moved_bytes: 0,
+            charge: Charge::empty(memory, MemoryKind::Tables),
         }
     }
 
     /// Bytes that adding and removing leaves has moved since the last call.
     pub(super) fn take_moved_bytes(&mut self) -> usize {
-        std::mem::take(&mut self.moved_bytes)
+        std::mem::take(&mut self.moved_bytes) as usize
     }
 
     /// Bytes taken from the allocator and the pool.
     pub(super) fn charged_bytes(&self) -> u64 {
-        self.charge.bytes() + self.pieces_count * Class::Piece.bytes() as u64
+        self.charge.bytes() + u64::from(self.pieces_count) * Class::Piece.bytes() as u64
     }
 
     /// The leaf that covers `hash`; `None` if there are no leaves.
     #[inline]
     pub(super) fn locate(&self, hash: KeyHash) -> Option<LeafAt> {
-        debug_assert_eq!((hash.0 ^ self.span.start) >> (u64::BITS - self.span.bits), 0);
+        debug_assert_eq!((hash.0 ^ self.head.start) >> (u64::BITS - self.rank.span_bits()), 0);
+        if let Some(place) = self.ranked(hash) {
+            debug_assert!(self.head.leaves[place].covers(hash));
+            return Some(LeafAt { block: 0, place: place as u32 });
+        }
         let block =
             if self.rest.is_empty() { 0 } else { self.rest.partition_point(|block| block.start <= hash.0) };
         let leaves = &self.block(block).leaves;
@@ -129,17 +135,24 @@ impl Directory {
     #[inline]
     pub(super) fn prefetch(&self, hash: KeyHash) {
         if self.rest.is_empty()
-            && let Some(leaf) = self.head.leaves.get(self.guess(hash))
+            && let Some(leaf) = self.head.leaves.get(self.ranked(hash).unwrap_or_else(|| self.guess(hash)))
         {
             prefetch_item(leaf);
         }
+    }
+
+    /// The place in the head, while there is no other block, of the leaf that covers `hash`; `None` if there is none, or it has
+    /// to be looked for.
+    #[inline]
+    fn ranked(&self, hash: KeyHash) -> Option<usize> {
+        if self.rest.is_empty() { self.rank.leaves_up_to(hash)?.checked_sub(1) } else { None }
     }
 
     /// The place in the head, while there is no other block, near which the leaf of `hash` stands: leaves of random keys are
     /// about equally wide.
     #[inline]
     fn guess(&self, hash: KeyHash) -> usize {
-        let rel = (hash.0 << self.span.bits) >> u32::BITS;
+        let rel = (hash.0 << self.rank.span_bits()) >> u32::BITS;
         ((rel * self.head.leaves.len() as u64) >> u32::BITS) as usize
     }
 
@@ -169,7 +182,7 @@ impl Directory {
     /// The other half of the range that the leaf at `at` is a half of, if it is one leaf.
     pub(super) fn buddy(&self, at: LeafAt) -> Option<LeafAt> {
         let leaf = self.leaf(at);
-        if leaf.bits() == self.span.bits {
+        if leaf.bits() == self.rank.span_bits() {
             return None;
         }
         let buddy = self.locate(KeyHash(leaf.start() ^ (1 << (u64::BITS - leaf.bits()))))?;
@@ -183,26 +196,33 @@ impl Directory {
     pub(super) fn add_root(&mut self) -> Result<LeafAt, OutOfMemory> {
         debug_assert!(self.head.leaves.is_empty());
         heap::grow(&mut self.head.leaves, 1, &mut self.charge, Limit::Hold)?;
-        self.head.leaves.push(Leaf::without_pieces(self.span.start, self.span.bits));
+        let (start, bits) = (self.head.start, self.rank.span_bits());
+        self.head.leaves.push(Leaf::without_pieces(start, bits));
+        self.rank.add(start, bits);
         Ok(LeafAt { block: 0, place: 0 })
     }
 
     /// Puts a leaf into the place of the one at `at`, whose pieces are given back.
     pub(super) fn replace(&mut self, at: LeafAt, leaf: Leaf, pool: &Pool) {
-        self.pieces_count += leaf.pieces_count() as u64;
+        let bits = leaf.bits();
+        self.pieces_count += leaf.pieces_count() as u32;
         let mut old = std::mem::replace(self.leaf_mut(at), leaf);
-        self.pieces_count -= old.pieces_count() as u64;
+        self.pieces_count -= old.pieces_count() as u32;
+        if self.rank.change(old.bits(), bits) {
+            self.rebuild_rank();
+        }
         old.free(pool);
     }
 
     /// Puts a leaf behind the one at `at`. [`Directory::reserve_one`] came just before.
     pub(super) fn insert_behind(&mut self, at: LeafAt, leaf: Leaf) {
-        self.pieces_count += leaf.pieces_count() as u64;
+        self.pieces_count += leaf.pieces_count() as u32;
+        self.rank.add(leaf.start(), leaf.bits());
         let leaves = &mut self.block_mut(at.block as usize).leaves;
         debug_assert!(leaves.len() < leaves.capacity());
         let behind = leaves.len() - at.place as usize - 1;
         leaves.insert(at.place as usize + 1, leaf);
-        self.moved_bytes += behind * size_of::<Leaf>();
+        self.moved_bytes += (behind * size_of::<Leaf>()) as u32;
     }
 
     /// Makes sure that a leaf can be put behind the one at `at`, and says where that one stands now. Cost: moves
@@ -220,7 +240,7 @@ impl Directory {
             if at.block == 0 { &mut self.head.leaves } else { &mut self.rest[at.block as usize - 1].leaves };
         if leaves.len() == leaves.capacity() {
             let capacity = (leaves.len() + (leaves.len() / 4).max(1)).min(BLOCK_LEAVES_MAX);
-            self.moved_bytes += size_of_val(leaves.as_slice());
+            self.moved_bytes += size_of_val(leaves.as_slice()) as u32;
             heap::grow(leaves, capacity, &mut self.charge, Limit::Hold)?;
         }
         Ok(at)
@@ -231,7 +251,7 @@ impl Directory {
         const KEPT: usize = BLOCK_LEAVES_MAX / 2;
         if self.rest.len() == self.rest.capacity() {
             let capacity = self.rest.len() + (self.rest.len() / 4).max(REST_GROWTH_MIN);
-            self.moved_bytes += size_of_val(self.rest.as_slice());
+            self.moved_bytes += size_of_val(self.rest.as_slice()) as u32;
             heap::grow(&mut self.rest, capacity, &mut self.charge, Limit::Hold)?;
         }
         let mut leaves = Vec::new();
@@ -239,7 +259,7 @@ impl Directory {
         leaves.extend(self.block_mut(at.block as usize).leaves.drain(KEPT..));
         let start = leaves[0].start();
         let behind = self.rest.len() - at.block as usize;
-        self.moved_bytes += size_of_val(leaves.as_slice()) + behind * size_of::<Block>();
+        self.moved_bytes += (size_of_val(leaves.as_slice()) + behind * size_of::<Block>()) as u32;
         self.rest.insert(at.block as usize, Block { start, leaves });
         Ok(match (at.place as usize).checked_sub(KEPT) {
             Some(place) => LeafAt { block: at.block + 1, place: place as u32 },
@@ -251,8 +271,11 @@ impl Directory {
     pub(super) fn remove(&mut self, at: LeafAt, pool: &Pool) {
         let block = at.block as usize;
         let mut leaf = self.block_mut(block).leaves.remove(at.place as usize);
-        self.moved_bytes += (self.block(block).leaves.len() - at.place as usize) * size_of::<Leaf>();
-        self.pieces_count -= leaf.pieces_count() as u64;
+        self.moved_bytes += ((self.block(block).leaves.len() - at.place as usize) * size_of::<Leaf>()) as u32;
+        self.pieces_count -= leaf.pieces_count() as u32;
+        if self.rank.remove(leaf.start(), leaf.bits()) {
+            self.rebuild_rank();
+        }
         leaf.free(pool);
         let Some(first) = self.block(block).leaves.first() else {
             self.remove_empty_block(block);
@@ -270,7 +293,7 @@ impl Directory {
         if self.rest.is_empty() {
             return;
         }
-        self.moved_bytes += size_of_val(self.rest.as_slice());
+        self.moved_bytes += size_of_val(self.rest.as_slice()) as u32;
         let removed = if block == 0 {
             let second = self.rest.remove(0);
             std::mem::replace(&mut self.head, second)
@@ -311,9 +334,16 @@ impl Directory {
     pub(super) fn clear(&mut self, pool: &Pool) {
         self.leaves_mut().for_each(|leaf| leaf.free(pool));
         self.pieces_count = 0;
+        self.rank.clear();
         self.charge.shrink_to(0);
         self.head.leaves = Vec::new();
         self.rest = Vec::new();
+    }
+
+    /// Cost: looks at all leaves, of which there are few: none is deep.
+    fn rebuild_rank(&mut self) {
+        let leaves = self.head.leaves.iter().chain(self.rest.iter().flat_map(|block| &block.leaves));
+        self.rank.rebuild(leaves.map(Leaf::start));
     }
 
     /// Appends block `block + 1` to block `block` if both are small. Says whether it did.
@@ -324,7 +354,7 @@ impl Directory {
         }
         let joined = self.rest.remove(block);
         // The joined leaves, and those before them where their room has to grow.
-        self.moved_bytes += count * size_of::<Leaf>() + size_of_val(&self.rest[block..]);
+        self.moved_bytes += (count * size_of::<Leaf>() + size_of_val(&self.rest[block..])) as u32;
         let price = heap::price_of(&joined.leaves);
         let target = if block == 0 { &mut self.head } else { &mut self.rest[block - 1] };
         if target.leaves.capacity() < count {
@@ -343,12 +373,12 @@ impl Directory {
         let leaves = if block == 0 { &mut self.head.leaves } else { &mut self.rest[block - 1].leaves };
         if leaves.len() * 2 < leaves.capacity() {
             let capacity = leaves.len() + leaves.len() / 4;
-            self.moved_bytes += size_of_val(leaves.as_slice());
+            self.moved_bytes += size_of_val(leaves.as_slice()) as u32;
             heap::shrink(leaves, capacity, &mut self.charge);
         }
         if self.rest.len() * 2 < self.rest.capacity() {
             let capacity = self.rest.len();
-            self.moved_bytes += size_of_val(self.rest.as_slice());
+            self.moved_bytes += size_of_val(self.rest.as_slice()) as u32;
             heap::shrink(&mut self.rest, capacity, &mut self.charge);
         }
     }
@@ -366,22 +396,26 @@ impl Directory {
     /// Checks the invariants and calls `on_leaf` for each leaf in order. For tests.
     pub(super) fn check_invariants(&self, mut on_leaf: impl FnMut(&Leaf)) {
         let blocks = || std::iter::once(&self.head).chain(&self.rest);
-        let (mut price, mut pieces_count) = (heap::price_of(&self.rest), 0);
-        let mut next = u128::from(self.span.start);
+        let (mut price, mut pieces_count) = (heap::price_of(&self.rest), 0u32);
+        let mut next = u128::from(self.head.start);
         for block in blocks() {
             price += heap::price_of(&block.leaves);
             assert!(!block.leaves.is_empty() || self.rest.is_empty(), "a block is empty");
             assert_eq!(u128::from(block.start), next);
             assert!(block.leaves.len() <= BLOCK_LEAVES_MAX);
             for leaf in &block.leaves {
-                pieces_count += leaf.pieces_count() as u64;
+                pieces_count += leaf.pieces_count() as u32;
+                assert!(
+                    self.locate(KeyHash(leaf.start()))
+                        .is_some_and(|at| self.leaf(at).start() == leaf.start())
+                );
                 assert_eq!(u128::from(leaf.start()), next, "leaves overlap or leave a gap");
                 next += 1 << (u64::BITS - leaf.bits());
                 on_leaf(leaf);
             }
         }
         if !self.head.leaves.is_empty() {
-            let end = u128::from(self.span.start) + (1 << (u64::BITS - self.span.bits));
+            let end = u128::from(self.head.start) + (1 << (u64::BITS - self.rank.span_bits()));
             assert_eq!(next, end, "leaves do not cover the partition");
         }
         assert_eq!(price, self.charge.bytes(), "the directory's charge is wrong");

@@ -220,6 +220,12 @@ impl Head {
         self.head_bytes + self.key_bytes + self.body_bytes()
     }
 
+    /// Bytes of key and value that moving the entry copies.
+    #[inline]
+    pub(super) fn copied_bytes(&self) -> usize {
+        self.key_bytes + if self.is_large { 0 } else { self.value_bytes }
+    }
+
     /// The hash that stands in the head, from the same window; `None` for a short key.
     #[inline]
     pub(super) fn stored_hash(&self, window: &[u8]) -> Option<KeyHash> {

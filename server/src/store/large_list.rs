@@ -3,6 +3,9 @@
 //! Invariants:
 //! 1. A used place belongs to exactly one live entry.
 //! 2. Free places form a list through themselves; the list gives everything back once no place is used.
+//!
+//! Giving it back looks at every place there is, under the partition's lock: as many as were used at once, of which each had
+//! more than 32 KiB of value, or 64 of key and value: no more than 32,768 for each GiB of them in this partition.
 
 use std::sync::Arc;
 

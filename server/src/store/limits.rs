@@ -1,11 +1,11 @@
 //! Every bound of the store, by name. The maxima that belong together are tied by assertions at the end.
 
-use dht_protocol::limits::SCAN_VALUE_INLINE_BYTES_MAX;
+use dht_protocol::limits::{KEY_BYTES_MAX, SCAN_VALUE_INLINE_BYTES_MAX};
 
 /// Most slots that one step under a partition's lock touches. A slot is touched when its entry is visited:
 /// hashed, compared, moved or emitted.
 pub const STEP_SLOTS_MAX: usize = 1_024;
-/// Most bytes of values that one step under a partition's lock copies.
+/// Most bytes of keys and values that one step under a partition's lock copies.
 pub const STEP_BYTES_MAX: usize = 64 << 10;
 
 /// Longest value that lives in the arena. A longer one is *large*: a reference-counted block of its own.
@@ -92,7 +92,7 @@ const _: () = assert!(COMPACTION_SLOTS_MAX + MOVE_LOOKS_MAX <= STEP_SLOTS_MAX);
 const _: () = assert!(LEAF_PIECES_HARD_MAX <= MOVE_TRIES_MAX && MOVE_TRIES_MAX <= MOVE_LOOKS_MAX);
 const _: () = assert!(LEAF_PIECES_MAX < LEAF_PIECES_HARD_MAX);
 const _: () = assert!(LOAD_PERCENT_MAX < 100);
-// A write may copy its own value, and reclaiming may move entries for it, in one step.
-const _: () = assert!(INLINE_ENTRY_BYTES_MAX <= STEP_BYTES_MAX);
+// Any entry can be written, and moved, in one step: housekeeping, which copies nothing else, comes past each.
+const _: () = assert!(INLINE_ENTRY_BYTES_MAX <= STEP_BYTES_MAX && KEY_BYTES_MAX <= STEP_BYTES_MAX);
 const _: () = assert!(CHUNK2_ARENA_BYTES_MIN < CHUNK4_ARENA_BYTES_MIN);
 const _: () = assert!(DEAD_PARTS_WRITE <= DEAD_PARTS_IDLE && DEAD_PARTS_IDLE <= DEAD_PARTS_CHUNK);

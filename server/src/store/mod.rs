@@ -30,6 +30,7 @@ mod pieces;
 mod pool;
 pub(crate) mod prefetch;
 mod probe;
+mod rank;
 mod rehash;
 mod relocate;
 mod resize;

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use dht_protocol::ids::{Cfg, PartitionId};
+use dht_protocol::limits::KEY_BYTES_MAX;
 use dht_protocol::placement::hash::HashKey;
 use dht_protocol::placement::ring::Ring;
 use dht_protocol::value::{ValueRef, ValueType};
 
 use super::limits::{
-    COMPACTION_SLOTS_MAX, INLINE_VALUE_BYTES_MAX, MAINTENANCE_BYTES_MAX, MOVE_LOOKS_MAX, STEP_BYTES_MAX,
-    STEP_SLOTS_MAX,
+    COMPACTION_SLOTS_MAX, DEAD_PARTS_IDLE, INLINE_VALUE_BYTES_MAX, MAINTENANCE_BYTES_MAX, MOVE_LOOKS_MAX,
+    STEP_BYTES_MAX, STEP_SLOTS_MAX,
 };
 use super::pool::Pool;
-use super::{NewValue, Partition, PartitionUsage, StepKind};
+use super::{LargeValue, NewValue, Partition, PartitionUsage, StepKind, is_large};
 use crate::memory::{MemoryAccount, MemoryKind};
 
 const HASH_KEY: HashKey = HashKey::GUESSABLE;
@@ -178,4 +179,92 @@ fn moving_blocks_goes_on_where_it_stopped() {
     let needed = partition_bytes.arena_bytes + partition_bytes.table_bytes;
     let resident = node.memory.used_bytes() - node.memory.used_by(MemoryKind::LargeValues);
     assert!(resident < needed * 3 / 2, "{resident} of {needed} bytes");
+}
+
+/// A partition that is alone in its pool.
+fn lonely_partition(limit_bytes: u64) -> (Partition, Arc<MemoryAccount>, Arc<Pool>) {
+    let ring = Ring::new(PARTITIONS).unwrap();
+    let memory = MemoryAccount::new(limit_bytes);
+    let pool = Pool::new(Arc::clone(&memory));
+    (Partition::new(PartitionId(0), ring, HASH_KEY, Cfg::new(1), Arc::clone(&pool)), memory, pool)
+}
+
+/// The `number`th key of `key_bytes` that lies in the first partition.
+fn long_key(number: usize, key_bytes: usize) -> Vec<u8> {
+    let ring = Ring::new(PARTITIONS).unwrap();
+    let mut key = vec![b'k'; key_bytes];
+    key[..2].copy_from_slice(&(number as u16).to_be_bytes());
+    for salt in 0u16.. {
+        key[2..4].copy_from_slice(&salt.to_be_bytes());
+        if ring.partition_of(HASH_KEY.hash(&key)) == PartitionId(0) {
+            break;
+        }
+    }
+    key
+}
+
+/// A put that was refused memory had an entry moved out of its way, of up to 64 KiB, and was then tried again and copied its
+/// own value: more than 64 KiB under one lock. A debug build stopped at it.
+#[test]
+#[cfg_attr(miri, ignore = "it is about sizes that would take hours")]
+fn making_room_for_a_long_value_leaves_room_for_copying_it() {
+    let (mut partition, memory, pool) = lonely_partition(600 << 10);
+    let (mut refused, mut moved_for_room) = (0, 0);
+    for round in 0..6_000 {
+        let number = round * 7 % 41;
+        let key = long_key(number, [9, 300, 20_000, 40_000, KEY_BYTES_MAX][number % 5]);
+        let hash = HASH_KEY.hash(&key);
+        if round % 3 == 0 {
+            partition.delete(hash, &key);
+            continue;
+        }
+        let bytes = vec![1; [10, 900, 12_000, INLINE_VALUE_BYTES_MAX][round % 4]];
+        let value = match is_large(key.len(), bytes.len()) {
+            false => NewValue::Inline(ValueRef { value_type: ValueType::BYTES, bytes: &bytes }),
+            true => match LargeValue::copy_of(&bytes, &memory) {
+                Ok(large) => NewValue::Large(ValueType::BYTES, large),
+                Err(_) => continue,
+            },
+        };
+        let steps_before = partition.usage().compaction_steps;
+        let is_refused = partition.put(hash, &key, value).is_err();
+        refused += u32::from(is_refused);
+        moved_for_room += u64::from(is_refused) * (partition.usage().compaction_steps - steps_before);
+        let most = pool.step_books().operation_max();
+        assert!(most.slots <= STEP_SLOTS_MAX && most.bytes <= STEP_BYTES_MAX, "round {round}: {most:?}");
+    }
+    partition.check_invariants();
+    assert!(refused > 20 && moved_for_room > 10, "{refused} refused, {moved_for_room} steps in vain");
+}
+
+/// An entry with the longest key is longer than a step may copy, if its head is counted. It was never moved then: its chunk
+/// stayed under evacuation, no other was begun, and housekeeping found no end.
+#[test]
+#[cfg_attr(miri, ignore = "it is about sizes that would take hours")]
+fn an_entry_with_the_longest_key_can_be_moved() {
+    let (mut partition, memory, pool) = lonely_partition(u64::MAX);
+    for number in 0..40 {
+        for key_bytes in [KEY_BYTES_MAX, 5_000] {
+            let key = long_key(number, key_bytes);
+            let large = LargeValue::copy_of(&[1; 40_000], &memory).unwrap();
+            partition.put(HASH_KEY.hash(&key), &key, NewValue::Large(ValueType::BYTES, large)).unwrap();
+        }
+        if number % 2 == 1 {
+            let key = long_key(number - 1, KEY_BYTES_MAX);
+            partition.delete(HASH_KEY.hash(&key), &key).unwrap();
+        }
+    }
+    for number in 0..40 {
+        let key = long_key(number, 5_000);
+        partition.delete(HASH_KEY.hash(&key), &key).unwrap();
+    }
+    let mut steps = 0;
+    while partition.maintain(false).more {
+        steps += 1;
+        assert!(steps < 10_000, "housekeeping finds no end: {:?}", partition.usage());
+    }
+    let (usage, most) = (partition.usage(), pool.step_books().operation_max());
+    assert!(usage.dead_bytes * DEAD_PARTS_IDLE <= usage.arena_bytes, "{usage:?}");
+    assert!(most.bytes == KEY_BYTES_MAX, "{most:?}");
+    partition.check_invariants();
 }

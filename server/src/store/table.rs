@@ -11,8 +11,8 @@
 //! Invariants:
 //! 1. Each live entry of the arena has exactly one slot, in the leaf that covers its key's hash, and no key two.
 //! 2. An operation that fails has changed no key, value or version (it may have rebuilt a leaf or moved entries).
-//! 3. No operation touches more than `STEP_SLOTS_MAX` slots or copies more than `STEP_BYTES_MAX` bytes of values;
-//!    `step` counts, `usage` tells.
+//! 3. No operation touches more than `STEP_SLOTS_MAX` slots or copies more than `STEP_BYTES_MAX` bytes of keys and
+//!    values; `step` counts, `usage` tells.
 
 use std::mem::offset_of;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ pub(super) struct Table<H: HashKeys> {
     pub(super) hasher: H,
     pub(super) span: Span,
     larges: LargeList,
-    /// Work done since the current operation began; bytes are those of values and entries.
+    /// Work done since the current operation began; bytes are those of keys and values.
     pub(super) step: Step,
     entries: u64,
     key_bytes: u64,
@@ -158,7 +158,9 @@ impl<H: HashKeys> Table<H> {
         self.step = Step::default();
         let dead_before = self.arena.dead_bytes();
         let mut written = self.try_put(hash, key, value, version);
-        if written.as_ref().err() == Some(&StoreError::OutOfMemory) && self.reclaim(hash) {
+        if written.as_ref().err() == Some(&StoreError::OutOfMemory)
+            && self.reclaim(hash, copied_bytes(key, value))
+        {
             written = self.try_put(hash, key, value, version);
         }
         if written.is_ok() {
@@ -220,7 +222,7 @@ impl<H: HashKeys> Table<H> {
         let entry = new_entry(key, value, version);
         let displaced = match (old.large, value) {
             (None, NewValue::Inline(_)) if self.arena.overwrite(place.address, &entry, hash) => {
-                self.step.bytes += value.len();
+                self.step.bytes += copied_bytes(key, value);
                 None
             }
             _ => {
@@ -279,7 +281,7 @@ impl<H: HashKeys> Table<H> {
             self.arena.kill(address);
             return Err(refused);
         }
-        self.step.bytes += inline_bytes(value);
+        self.step.bytes += copied_bytes(entry.key, value);
         Ok(address)
     }
 
@@ -414,10 +416,10 @@ fn with_index(entry: Entry<'_>, index: u32) -> Entry<'_> {
     }
 }
 
-/// Bytes that writing the value copies.
-fn inline_bytes(value: &NewValue<'_>) -> usize {
+/// Bytes of key and value that writing them copies.
+fn copied_bytes(key: &[u8], value: &NewValue<'_>) -> usize {
     match value {
-        NewValue::Inline(value) => value.bytes.len(),
-        NewValue::Large(..) => 0,
+        NewValue::Inline(value) => key.len() + value.bytes.len(),
+        NewValue::Large(..) => key.len(),
     }
 }

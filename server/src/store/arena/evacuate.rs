@@ -1,6 +1,6 @@
 //! Emptying a chunk: which one, and how far. The moving itself is the table's, which knows the slots.
 
-use super::super::entry::Item;
+use super::super::entry::{Head, Item};
 use super::super::limits::{DEAD_PARTS_CHUNK, VICTIM_WINDOW};
 use super::super::prefetch::prefetch;
 use super::super::relocate::MoveBudget;
@@ -27,7 +27,7 @@ pub(in super::super) const EVACUATION_BATCH_ENTRIES: usize = 16;
 pub(in super::super) struct BatchBounds {
     /// Entries and dead runs looked at.
     pub(in super::super) items_max: usize,
-    /// Bytes of entries, unless it is only one.
+    /// Bytes of keys and values, unless it is only one.
     pub(in super::super) bytes_max: usize,
     /// Bytes of the first one.
     pub(in super::super) first_bytes_max: usize,
@@ -38,7 +38,7 @@ pub(in super::super) struct Batch {
     pub(in super::super) addresses: [Address; EVACUATION_BATCH_ENTRIES],
     /// How many there are.
     pub(in super::super) count: usize,
-    /// Their length in all.
+    /// Bytes of their keys and values in all.
     pub(in super::super) bytes: usize,
     /// Entries and dead runs looked at.
     pub(in super::super) items: usize,
@@ -46,14 +46,14 @@ pub(in super::super) struct Batch {
 
 impl Batch {
     /// Adds an entry if it fits.
-    fn push(&mut self, address: Address, extent_bytes: usize, bounds: &BatchBounds) -> bool {
+    fn push(&mut self, address: Address, head: &Head, bounds: &BatchBounds) -> bool {
         let bytes_max = if self.count == 0 { bounds.first_bytes_max } else { bounds.bytes_max };
-        let fits = self.count < EVACUATION_BATCH_ENTRIES && self.bytes + extent_bytes <= bytes_max;
+        let fits = self.count < EVACUATION_BATCH_ENTRIES && self.bytes + head.copied_bytes() <= bytes_max;
         if fits {
             self.addresses[self.count] = address;
             self.count += 1;
             self.items += 1;
-            self.bytes += extent_bytes;
+            self.bytes += head.copied_bytes();
         }
         fits
     }
@@ -74,7 +74,10 @@ impl Arena {
         let mut best: Option<(u32, u64, u64)> = None;
         for _ in 0..count.min(VICTIM_WINDOW) {
             self.hand = if self.hand as usize + 1 >= count { 0 } else { self.hand + 1 };
-            let dead = u64::from(self.chunks[self.hand as usize].dead_bytes);
+            let dead = u64::from(self.upkeep[self.hand as usize].dead_bytes);
+            if dead == 0 {
+                continue;
+            }
             let length = self.filled_bytes(self.hand) as u64;
             if dead * DEAD_PARTS_CHUNK <= length {
                 continue;
@@ -106,11 +109,10 @@ impl Arena {
         let mut batch =
             Batch { addresses: [NOWHERE; EVACUATION_BATCH_ENTRIES], count: 0, bytes: 0, items: 0 };
         let Some(Evacuation { chunk, mut place }) = self.evacuation else { return batch };
-        let origin = self.chunks[chunk as usize].origin;
+        let origin = self.upkeep[chunk as usize].origin;
         if origin != NOWHERE {
-            let extent = self.head_at(origin).1.extent_bytes();
             if bounds.items_max > 0 {
-                batch.push(origin, extent, bounds);
+                batch.push(origin, &self.head_at(origin).1, bounds);
             }
             return batch;
         }
@@ -118,11 +120,10 @@ impl Arena {
         while batch.items < bounds.items_max && place < size {
             match self.with_window(&self.chunks[chunk as usize], place, Item::read) {
                 Item::Live(head) => {
-                    let extent = head.extent_bytes();
-                    if !batch.push(Address::new(chunk, place), extent, bounds) {
+                    if !batch.push(Address::new(chunk, place), &head, bounds) {
                         break;
                     }
-                    place += extent;
+                    place += head.extent_bytes();
                 }
                 Item::Dead { bytes } => {
                     place += bytes;

@@ -10,6 +10,8 @@ use super::chunks::{Address, Arena, Chunk, NO_CHUNK};
 
 /// Bytes of an entry that are asked for beforehand: head, key and a short value.
 const PREFETCH_BYTES: usize = 128;
+/// Bytes of the entries to be moved next: a few of them.
+const EVACUATED_PREFETCH_BYTES: usize = 512;
 
 /// An entry as it lies in the arena.
 #[derive(Clone, Copy, Debug)]
@@ -86,19 +88,26 @@ impl Arena {
         prefetch_item(&self.chunks[address.chunk() as usize]);
     }
 
-    /// Asks for what names the memory that the next entry goes to.
+    /// Asks for what names the memory that the next entry goes to, and that of the entries that a write moves then.
     #[inline]
     pub(in super::super) fn prefetch_tail_chunk(&self) {
         if self.tail != NO_CHUNK {
             prefetch_item(&self.chunks[self.tail as usize]);
         }
+        if let Some(evacuation) = &self.evacuation {
+            prefetch_item(&self.chunks[evacuation.chunk as usize]);
+        }
     }
 
-    /// Asks for the memory that the next entry goes to.
+    /// Asks for the memory that the next entry goes to, and for the entries that a write moves then.
     #[inline]
     pub(in super::super) fn prefetch_tail(&self) {
         if self.tail != NO_CHUNK {
             prefetch(&self.chunk_bytes(&self.chunks[self.tail as usize])[self.tail_bytes..], PREFETCH_BYTES);
+        }
+        if let Some(evacuation) = &self.evacuation {
+            let bytes = self.chunk_bytes(&self.chunks[evacuation.chunk as usize]);
+            prefetch(&bytes[evacuation.place.min(bytes.len())..], EVACUATED_PREFETCH_BYTES);
         }
     }
 

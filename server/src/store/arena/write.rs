@@ -69,7 +69,7 @@ impl Arena {
             if self.tail_bytes == self.size_of(self.tail) {
                 self.tail = self.chunks[self.tail as usize].next;
                 self.tail_bytes = 0;
-                self.chunks[self.tail as usize].origin = start;
+                self.upkeep[self.tail as usize].origin = start;
             }
             let place = self.tail_bytes;
             let target = &mut self.bytes_mut(self.tail)[place..];
@@ -159,16 +159,16 @@ impl Arena {
     /// another.
     pub(super) fn kill_part(&mut self, part: Part, ends_origin: bool) {
         if ends_origin {
-            self.chunks[part.chunk as usize].origin = NOWHERE;
+            self.upkeep[part.chunk as usize].origin = NOWHERE;
         }
         if part.bytes == 0 {
             return;
         }
         entry::write_dead(&mut self.bytes_mut(part.chunk)[part.place..part.place + part.bytes]);
-        self.chunks[part.chunk as usize].dead_bytes += part.bytes as u16;
+        self.upkeep[part.chunk as usize].dead_bytes += part.bytes as u16;
         self.dead_bytes += part.bytes as u64;
         let filled = self.filled_bytes(part.chunk);
-        if usize::from(self.chunks[part.chunk as usize].dead_bytes) == filled {
+        if usize::from(self.upkeep[part.chunk as usize].dead_bytes) == filled {
             self.free_chunk(part.chunk, filled);
         }
     }
