@@ -166,8 +166,10 @@ pub const MEMORY_LIMIT_BYTES_MIN: u64 = 1 << 20;
 /// Part of the machine's memory that is the limit by default, percent.
 pub const MEMORY_LIMIT_DEFAULT_PERCENT: u64 = 80;
 
-/// Pause of housekeeping between two rounds over all partitions, milliseconds.
+/// Pauses of housekeeping in a round over all partitions, milliseconds together.
 pub const HOUSEKEEPING_PAUSE_MS: u64 = 200;
+/// Partitions that housekeeping looks at between two of them: where there is little to do, 20 microseconds of work.
+pub const HOUSEKEEPING_SLICE_PARTITIONS: usize = 256;
 /// Its pause between two steps on one partition whose lock somebody waits for, milliseconds. A waiter that is woken needs a
 /// part of that to take the lock; the rest keeps housekeeping from fighting with those who write there, and pay for
 /// compaction themselves.
