@@ -14,8 +14,10 @@ use dht_protocol::response::Refusal;
 use dht_protocol::status::Status;
 
 use super::Dispatcher;
-use super::ahead::{Access, Held};
+use super::ahead::Access;
 use super::batch::Frame;
+use super::held::Held;
+use super::hosted::Hosted;
 use super::output::Output;
 use super::session::Session;
 use crate::limits::GROUP_LOOKUPS_MAX;
@@ -30,7 +32,7 @@ pub(crate) struct Group<'a> {
     frames: &'a [Frame<'a>],
     decoded: [Option<Decoded<'a>>; GROUP_LOOKUPS_MAX],
     accesses: [Option<Access>; GROUP_LOOKUPS_MAX],
-    held: Option<Held<'a>>,
+    held: Option<Held<'a, Hosted>>,
 }
 
 /// What became of a request.

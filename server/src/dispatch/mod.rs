@@ -7,6 +7,7 @@ mod direct;
 mod dispatcher;
 mod found;
 mod group;
+mod held;
 mod hosted;
 mod keys;
 mod output;
