@@ -80,11 +80,11 @@ impl Batch<'_> {
         let mut group = Group::new(self.dispatcher, frames);
         let bytes_before = self.output.bytes();
         self.watch = self.bounds.slow_ns.map(SlowWatch::start);
-        for number in 0..frames.len() {
+        for (number, frame) in frames.iter().enumerate() {
             if self.output.bytes() >= self.bounds.output_bytes_max {
                 return ControlFlow::Break(());
             }
-            self.answer_one(&mut group, number, &frames[number])?;
+            self.answer_one(&mut group, number, frame)?;
             if self.output.bytes() > bytes_before + HELD_ANSWER_BYTES_MAX {
                 group.let_go();
             }
