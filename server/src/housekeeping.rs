@@ -23,18 +23,26 @@ pub struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Starts a round over all partitions every `HOUSEKEEPING_PAUSE_MS`.
+    /// Starts going round all partitions, with pauses of `HOUSEKEEPING_PAUSE_MS` in a round. They lie between its slices: a
+    /// request that comes meanwhile, where there is a processor for both alone, waits for a slice and not for the round.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn start(dispatcher: Arc<Dispatcher>, passer: Passer) -> io::Result<Housekeeping> {
         let (stop, stopped) = bounded(1);
-        let pause = Duration::from_millis(HOUSEKEEPING_PAUSE_MS);
+        let slices_count = dispatcher.housekeeping_slices_count();
+        let pause = Duration::from_millis(HOUSEKEEPING_PAUSE_MS) / slices_count as u32;
         let mut unused = Unused::default();
         let rounds = move || {
-            while passer.rest(|| stopped.recv_timeout(pause)) == Some(Err(RecvTimeoutError::Timeout)) {
-                dispatcher.keep_house(|| stopped.is_empty() && passer.pass());
-                unused.give_back(dispatcher.memory());
+            for slice in (0..slices_count).cycle() {
+                if passer.rest(|| stopped.recv_timeout(pause)) != Some(Err(RecvTimeoutError::Timeout)) {
+                    return;
+                }
+                dispatcher.keep_house_in(slice, || stopped.is_empty() && passer.pass());
+                if slice + 1 == slices_count {
+                    dispatcher.trim();
+                    unused.give_back(dispatcher.memory());
+                }
             }
         };
         let thread = thread::Builder::new().name("housekeeping".into()).spawn(rounds)?;

@@ -10,12 +10,17 @@ pub const WORKERS_MAX: usize = 256;
 
 /// Requests taken together: hashed, then prefetched, then looked up and answered.
 pub const BATCH_REQUESTS_MAX: usize = 64;
+/// Look-ups that go together: enough for their waits for memory to overlap, few enough for their partitions to be held
+/// meanwhile.
+pub const GROUP_LOOKUPS_MAX: usize = 16;
 
 /// Buffer into which a worker reads, bytes; shared by its connections, so that an idle one holds none.
 pub const READ_BUFFER_BYTES: usize = 256 << 10;
 /// What one read may bring once the memory limit is reached, bytes: whole frames of it that cannot be answered at
 /// once are kept all the same.
 pub const READ_BYTES_MAX_AT_MEMORY_LIMIT: usize = 16 << 10;
+/// What is read from a connection that is served together with others, bytes, before it has a turn of its own.
+pub const GATHERED_READ_BYTES: usize = 16 << 10;
 /// A frame at least so long, bytes, is gathered in a buffer of its own when it does not arrive at once; the start
 /// of a shorter one is kept and put in front of what comes next.
 pub const GATHERED_FRAME_BYTES_MIN: usize = IDLE_BUFFER_BYTES_MAX;
@@ -161,8 +166,10 @@ pub const MEMORY_LIMIT_BYTES_MIN: u64 = 1 << 20;
 /// Part of the machine's memory that is the limit by default, percent.
 pub const MEMORY_LIMIT_DEFAULT_PERCENT: u64 = 80;
 
-/// Pause of housekeeping between two rounds over all partitions, milliseconds.
+/// Pauses of housekeeping in a round over all partitions, milliseconds together.
 pub const HOUSEKEEPING_PAUSE_MS: u64 = 200;
+/// Partitions that housekeeping looks at between two of them: where there is little to do, 20 microseconds of work.
+pub const HOUSEKEEPING_SLICE_PARTITIONS: usize = 256;
 /// Its pause between two steps on one partition whose lock somebody waits for, milliseconds. A waiter that is woken needs a
 /// part of that to take the lock; the rest keeps housekeeping from fighting with those who write there, and pay for
 /// compaction themselves.
@@ -203,6 +210,8 @@ const _: () = assert!(RESP_COMMAND_BYTES_MAX > 2 * RESP_BULK_BYTES_MAX + KEY_BYT
 // Places in a buffer are 32-bit numbers.
 const _: () = assert!(RESP_COMMAND_BYTES_MAX + READ_BUFFER_BYTES < u32::MAX as usize);
 const _: () = assert!(READ_BYTES_MAX_AT_MEMORY_LIMIT < READ_BUFFER_BYTES);
+const _: () = assert!(GATHERED_READ_BYTES <= READ_BYTES_MAX_AT_MEMORY_LIMIT);
+const _: () = assert!(GROUP_LOOKUPS_MAX <= BATCH_REQUESTS_MAX);
 const _: () = assert!(GREETING_SLICE_MS < GREETING_TIMEOUT_MS);
 const _: () = assert!(SHUTDOWN_TICK_MS < SHUTDOWN_READ_MS);
 const _: () = assert!(SCAN_PAGE_BYTES_MAX <= OUTPUT_BYTES_MAX);

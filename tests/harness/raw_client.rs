@@ -2,7 +2,7 @@
 //! back. Every read and write has a time-out, so that a daemon that does not answer fails the test.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 
@@ -216,7 +216,7 @@ impl RawClient {
     ///
     /// # Errors
     /// What the system says.
-    pub fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
@@ -248,19 +248,31 @@ impl RawClient {
     /// When nothing comes in time, or what comes is no whole frame.
     #[track_caller]
     pub fn answer_or_end(&mut self) -> Option<Answer> {
+        self.try_answer().unwrap_or_else(|error| panic!("no answer: {error}"))
+    }
+
+    /// The next frame; `None` when the daemon has closed the connection.
+    ///
+    /// # Errors
+    /// When nothing comes in time, or the connection is reset.
+    ///
+    /// # Panics
+    /// When what comes is no whole frame.
+    #[track_caller]
+    pub fn try_answer(&mut self) -> io::Result<Option<Answer>> {
         while self.answers.is_empty() {
             let mut chunk = vec![0; READ_BYTES];
             match self.stream.read(&mut chunk) {
                 Ok(0) => {
                     assert!(self.received.is_empty(), "the stream ends within a frame: {:?}", self.received);
-                    return None;
+                    return Ok(None);
                 }
                 Ok(count) => self.take_in(&chunk[..count]),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => panic!("no answer: {error}"),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
-        self.answers.pop_front()
+        Ok(self.answers.pop_front())
     }
 
     /// The answers to `ids`, in that order, whatever order they come in.

@@ -14,6 +14,7 @@ mod client_faults;
 mod compare;
 mod dev_cluster;
 mod fairness;
+mod gathering;
 mod hostile;
 mod http;
 mod http_client;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         compare::cases,
         dev_cluster::cases,
         fairness::cases,
+        gathering::cases,
         hostile::cases,
         http::cases,
         http_metrics::cases,

@@ -11,7 +11,8 @@ use std::process::Command;
 
 use dht_tests::binaries;
 use dht_tests::daemon::Daemon;
-use dht_tests::wait::PATIENCE;
+use dht_tests::raw_client::{RawClient, hello_request};
+use dht_tests::wait::{PATIENCE, wait_for};
 
 use crate::registry::Case;
 
@@ -40,6 +41,19 @@ fn start_limited(limits: &str, arguments: &str) -> Daemon {
     let dhtd = binaries::dhtd();
     let script = format!("{limits}; exec {} --listen 127.0.0.1:0 --workers 1 {arguments}", dhtd.display());
     Daemon::start_command(Command::new("sh").args(["-c", &script]))
+}
+
+/// Connects until somebody is answered: the seat of who has just left is free once the daemon has noticed.
+#[track_caller]
+fn connect_when_there_is_room(address: &str) -> RawClient {
+    let served = wait_for(PATIENCE, || {
+        let mut client = RawClient::connect(address);
+        let (bytes, _) = client.encode([hello_request(0, 0)]);
+        // Who is refused may be told so by a reset, while he writes or while he reads.
+        let answered = client.try_write(&bytes).and_then(|_| client.try_answer());
+        answered.is_ok_and(|answer| answer.is_some()).then_some(client)
+    });
+    served.expect("there is room for one more in time")
 }
 
 /// Lines of its log so far that contain `words`.

@@ -36,6 +36,7 @@ mod report;
 mod settings;
 mod source;
 mod tally;
+mod wire_end;
 mod worker;
 mod zipf;
 

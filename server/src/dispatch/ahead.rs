@@ -1,23 +1,18 @@
 //! Asking for memory ahead of a batch: what its look-ups will touch, a level of all of them before the next level of any.
 //!
 //! The partitions of a group are held together meanwhile, and longer where that pays, so that their reads need no
-//! lock of their own. Nobody waits for a lock while he holds one: a group takes what is free, and is let go of before
-//! anything that takes another lock.
+//! lock of their own (`held`).
 
 use std::array;
-use std::ptr;
 
 use dht_protocol::placement::hash::KeyHash;
 
 use super::Dispatcher;
 use super::direct::Home;
-use super::hosted::{Hosted, HostedInner};
-use crate::limits::HELD_PARTITIONS_FACTOR;
+use super::held::Held;
+use super::hosted::Hosted;
+use crate::limits::{GROUP_LOOKUPS_MAX, HELD_PARTITIONS_FACTOR};
 use crate::store::Probe;
-use crate::sync::MutexGuard;
-
-/// Look-ups that go together: enough for their waits to overlap, few enough for their partitions to be held meanwhile.
-pub(crate) const GROUP: usize = 16;
 
 /// A look-up to come.
 #[derive(Clone, Copy, Debug)]
@@ -27,31 +22,16 @@ pub(crate) struct Access {
     pub(crate) writes: bool,
 }
 
-/// Partitions that are held for a group of look-ups.
-pub(super) struct Held<'a> {
-    guards: [Option<MutexGuard<'a, HostedInner>>; GROUP],
-    /// By look-up: whose guard is for its partition.
-    guard_of: [usize; GROUP],
-}
-
-impl Held<'_> {
-    /// The partition of look-up `number`, if it is held.
-    #[inline]
-    pub(super) fn get(&self, number: usize) -> Option<&HostedInner> {
-        self.guards[self.guard_of[number]].as_deref()
-    }
-}
-
 impl Dispatcher {
     /// Asks for the memory that these look-ups will touch. Waits for no lock: what is busy is left out.
     pub(crate) fn prefetch(&self, accesses: &[Access]) {
-        for accesses in accesses.chunks(GROUP) {
+        for accesses in accesses.chunks(GROUP_LOOKUPS_MAX) {
             drop(self.hold(&array::from_fn(|number| accesses.get(number).copied())));
         }
     }
 
     /// Takes the locks of their partitions, those that are free, and asks for the memory that these look-ups will touch.
-    pub(super) fn hold(&self, accesses: &[Option<Access>; GROUP]) -> Held<'_> {
+    pub(super) fn hold(&self, accesses: &[Option<Access>; GROUP_LOOKUPS_MAX]) -> Held<'_, Hosted> {
         let hosted = accesses.map(|access| {
             let Access { hash, writes } = access?;
             match self.home_of(hash) {
@@ -62,17 +42,8 @@ impl Dispatcher {
                 Home::There(_) => None,
             }
         });
-        let mut held = Held { guards: [const { None }; GROUP], guard_of: array::from_fn(|number| number) };
-        for (number, asked) in hosted.iter().enumerate() {
-            let Some(asked) = *asked else { continue };
-            held.guards[number] = asked.try_lock();
-            if held.guards[number].is_none() {
-                // It may be one of ours.
-                let is_it = |other: &Option<&Hosted>| other.is_some_and(|other| ptr::eq(other, asked));
-                held.guard_of[number] = hosted.iter().position(is_it).unwrap_or(number);
-            }
-        }
-        let mut probes: [Option<Probe<'_>>; GROUP] = array::from_fn(|number| {
+        let held = Held::take(&hosted);
+        let mut probes: [Option<Probe<'_>>; GROUP_LOOKUPS_MAX] = array::from_fn(|number| {
             let Access { hash, writes } = accesses[number]?;
             let inner = held.get(number)?;
             if writes {
@@ -88,6 +59,6 @@ impl Dispatcher {
 
     /// Whether a worker may hold on to a group's partitions: there are so many that others seldom access one of them.
     pub(super) fn may_hold_on(&self) -> bool {
-        self.partitions().count() >= HELD_PARTITIONS_FACTOR * GROUP * self.workers_metrics().len()
+        self.partitions().count() >= HELD_PARTITIONS_FACTOR * GROUP_LOOKUPS_MAX * self.workers_metrics().len()
     }
 }

@@ -4,11 +4,9 @@
 //! answer all), so that the waits for memory of different requests overlap. Answers come in the order of requests, so two
 //! requests on one key are never swapped.
 
-use std::array;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use dht_protocol::error::RequestError;
 use dht_protocol::frame;
 use dht_protocol::header::Header;
 use dht_protocol::placement::hash::KeyHash;
@@ -17,11 +15,12 @@ use dht_protocol::response::{Refusal, Response, response_header};
 use dht_protocol::status::Status;
 
 use super::Dispatcher;
-use super::ahead::{Access, GROUP, Held};
+use super::ahead::Access;
+use super::group::{Answered, Group};
 use super::output::Output;
 use super::session::Session;
 use super::slow::{SlowRequest, SlowWatch};
-use crate::limits::{BATCH_REQUESTS_MAX, HELD_ANSWER_BYTES_MAX};
+use crate::limits::{BATCH_REQUESTS_MAX, GROUP_LOOKUPS_MAX, HELD_ANSWER_BYTES_MAX};
 use crate::metrics::WorkerMetrics;
 
 /// A request's frame in a read buffer.
@@ -57,19 +56,11 @@ pub struct BatchEnd {
     pub close: bool,
 }
 
-/// A frame after the first pass.
-type Decoded<'a> = Result<Request<'a>, RequestError>;
-
 impl BatchEnd {
     /// Statuses of the frames that were refused as not following PROTOCOL.md.
     pub fn refused(&self) -> impl Iterator<Item = Status> {
         self.refused.iter().copied()
     }
-}
-
-/// Whether answering it may touch thousands of entries or copy megabytes.
-fn may_take_long(decoded: &Decoded<'_>) -> bool {
-    matches!(decoded, Ok(Request::Scan(_) | Request::Append { .. } | Request::Stats))
 }
 
 /// A batch while it is being answered.
@@ -86,84 +77,35 @@ struct Batch<'a> {
 impl Batch<'_> {
     /// Answers a group; breaks where the batch is to end.
     fn answer_group(&mut self, frames: &[Frame<'_>]) -> ControlFlow<()> {
-        let decoded: [Option<Decoded<'_>>; GROUP] = array::from_fn(|number| {
-            frames.get(number).map(|frame| Request::decode(&frame.header, frame.body))
-        });
-        let accesses: [Option<Access>; GROUP] =
-            array::from_fn(|number| self.dispatcher.access(decoded[number].as_ref()?.as_ref().ok()?));
-        let mut held = None;
-        // A single look-up has nothing to overlap with.
-        if frames.len() > 1 {
-            held = Some(self.dispatcher.hold(&accesses)).filter(|_| self.dispatcher.may_hold_on());
-        }
+        let mut group = Group::new(self.dispatcher, frames);
         let bytes_before = self.output.bytes();
         self.watch = self.bounds.slow_ns.map(SlowWatch::start);
-        for (number, (frame, decoded)) in frames.iter().zip(decoded.iter().flatten()).enumerate() {
+        for (number, frame) in frames.iter().enumerate() {
             if self.output.bytes() >= self.bounds.output_bytes_max {
                 return ControlFlow::Break(());
             }
-            let hash = accesses[number].map(|access| access.hash);
-            self.answer_one(number, frame, decoded, hash, &mut held)?;
+            self.answer_one(&mut group, number, frame)?;
             if self.output.bytes() > bytes_before + HELD_ANSWER_BYTES_MAX {
-                held = None;
+                group.let_go();
             }
         }
         ControlFlow::Continue(())
     }
 
-    fn answer_one(
-        &mut self,
-        number: usize,
-        frame: &Frame<'_>,
-        decoded: &Decoded<'_>,
-        hash: Option<KeyHash>,
-        held: &mut Option<Held<'_>>,
-    ) -> ControlFlow<()> {
+    fn answer_one(&mut self, group: &mut Group<'_>, number: usize, frame: &Frame<'_>) -> ControlFlow<()> {
         let bytes_before = self.output.bytes();
-        let status = match decoded {
-            Err(error) => {
-                self.end.refused.push(error.status);
-                self.dispatcher.refuse(frame, Refusal::Other(error.status, error.text.into()), self.output)
-            }
-            Ok(request) => {
-                self.metrics.count_request(request.op());
-                match self.answer_held(frame, request, hash, number, held.as_ref()) {
-                    Some(status) => status,
-                    None => {
-                        // Whatever it is may take a lock.
-                        *held = None;
-                        self.dispatcher.answer_one(self.session, frame, request, hash, self.output)
-                    }
-                }
-            }
-        };
-        self.metrics.count_answer(status);
+        let Answered { status, is_refused } = group.answer(number, self.session, self.output, self.metrics);
+        if is_refused {
+            self.end.refused.push(status);
+        }
         self.end.frames_done += 1;
         if let Some(watch) = &mut self.watch {
             let answer_bytes = self.output.bytes() - bytes_before;
-            let partition = hash.map(|hash| self.dispatcher.map().owners(hash).partition);
-            self.end.slow.extend(watch.lap(frame, answer_bytes, partition));
+            self.end.slow.extend(watch.lap(frame, answer_bytes, group.partition(number)));
         }
         self.end.close = status == Status::UnknownVersion;
-        let is_late = || may_take_long(decoded) && Instant::now() >= self.bounds.turn_ends;
+        let is_late = || group.may_take_long(number) && Instant::now() >= self.bounds.turn_ends;
         if self.end.close || is_late() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-
-    /// Answers a `GET` whose partition is held; `None`: this is none.
-    #[inline]
-    fn answer_held(
-        &mut self,
-        frame: &Frame<'_>,
-        request: &Request<'_>,
-        hash: Option<KeyHash>,
-        number: usize,
-        held: Option<&Held<'_>>,
-    ) -> Option<Status> {
-        let (Request::Get { key }, Some(hash)) = (request, hash) else { return None };
-        let inner = held?.get(number)?;
-        let is_ours =
-            self.session.allows(request.op()) && self.dispatcher.route(hash, frame.header.epoch).is_ok();
-        is_ours.then(|| self.dispatcher.answer_get(frame, hash, *key, &inner.store, self.output))
     }
 }
 
@@ -187,7 +129,7 @@ impl Dispatcher {
             watch: None,
             end: BatchEnd { frames_done: 0, slow: Vec::new(), refused: Vec::new(), close: false },
         };
-        for group in frames.chunks(GROUP) {
+        for group in frames.chunks(GROUP_LOOKUPS_MAX) {
             if batch.answer_group(group).is_break() {
                 break;
             }
@@ -197,7 +139,7 @@ impl Dispatcher {
 
     /// First pass: what a request will look up, if it has a key.
     #[inline]
-    fn access(&self, request: &Request<'_>) -> Option<Access> {
+    pub(super) fn access(&self, request: &Request<'_>) -> Option<Access> {
         let (key, writes) = match request {
             Request::Get { key } | Request::Exists { key } => (key, false),
             Request::Put { key, .. }
@@ -215,7 +157,7 @@ impl Dispatcher {
     }
 
     /// Third pass: look up and answer.
-    fn answer_one(
+    pub(super) fn answer_one(
         &self,
         session: &mut Session,
         frame: &Frame<'_>,

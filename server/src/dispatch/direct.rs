@@ -1,8 +1,11 @@
 //! Requests of doors that have no frames: each is asked with its hash known, and answered by value or straight into
 //! the output. The same partitions, locks and refusals as for frames.
 
+use std::array;
+
 use dht_protocol::cursor::Cursor;
 use dht_protocol::ids::{NodeId, Version};
+use dht_protocol::op::Op;
 use dht_protocol::placement::hash::KeyHash;
 use dht_protocol::request::{Key, Request};
 use dht_protocol::response::{Refusal, Response};
@@ -10,11 +13,13 @@ use dht_protocol::status::Status;
 use dht_protocol::value::{ValueRef, ValueType};
 
 use super::Dispatcher;
+use super::ahead::Access;
 use super::found::{FoundShape, show_found};
-use super::hosted::Hosted;
+use super::held::Held;
+use super::hosted::{Hosted, HostedInner};
 use super::output::Output;
 use super::session::Session;
-use crate::limits::{SCAN_SLOTS_MAX, SCAN_STEPS_MAX};
+use crate::limits::{GROUP_LOOKUPS_MAX, SCAN_SLOTS_MAX, SCAN_STEPS_MAX};
 use crate::metrics::WorkerMetrics;
 use crate::store::PageBounds;
 
@@ -68,10 +73,32 @@ impl Dispatcher {
         shape: &mut impl FoundShape,
         metrics: &WorkerMetrics,
     ) -> bool {
-        metrics.count_request(dht_protocol::op::Op::Get);
-        let found = show_found(&hosted.lock().store, hash, key, output, shape);
+        self.show_held(hash, key, &hosted.lock(), output, shape, metrics)
+    }
+
+    /// The same where its partition is held.
+    #[inline]
+    pub(crate) fn show_held(
+        &self,
+        hash: KeyHash,
+        key: Key<'_>,
+        inner: &HostedInner,
+        output: &mut Output,
+        shape: &mut impl FoundShape,
+        metrics: &WorkerMetrics,
+    ) -> bool {
+        metrics.count_request(Op::Get);
+        let found = show_found(&inner.store, hash, key, output, shape);
         metrics.count_answer(if found { Status::Ok } else { Status::NotFound });
         found
+    }
+
+    /// Asks for the memory that these look-ups, at most `GROUP_LOOKUPS_MAX`, will touch. Their partitions stay held where
+    /// that pays: let go of them before anything that takes a lock, or makes a system call.
+    pub(crate) fn look_ahead(&self, accesses: &[Access]) -> Option<Held<'_, Hosted>> {
+        debug_assert!(accesses.len() <= GROUP_LOOKUPS_MAX);
+        let held = self.hold(&array::from_fn(|number| accesses.get(number).copied()));
+        self.may_hold_on().then_some(held)
     }
 
     /// Carries out a request on one key that lives here. A value that is found is copied into `value`.

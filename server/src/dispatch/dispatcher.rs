@@ -15,8 +15,8 @@ use super::hosted::{Hosted, Partitions};
 use crate::cluster::greeting;
 use crate::control::StopReason;
 use crate::limits::{
-    DEDUP_BYTES_MAX, DEDUP_MEMORY_SHARE, HOUSEKEEPING_RECORDS_MAX, HOUSEKEEPING_STEP_PAUSE_MS,
-    MEMORY_SHORT_PERCENT,
+    DEDUP_BYTES_MAX, DEDUP_MEMORY_SHARE, HOUSEKEEPING_RECORDS_MAX, HOUSEKEEPING_SLICE_PARTITIONS,
+    HOUSEKEEPING_STEP_PAUSE_MS, MEMORY_SHORT_PERCENT,
 };
 use crate::memory::MemoryAccount;
 use crate::metrics::{AcceptorMetrics, WorkerMetrics};
@@ -126,11 +126,26 @@ impl Dispatcher {
 
     /// One round of housekeeping over all partitions: compaction, shrinking, outcomes that may go; then memory that has
     /// become idle goes back to the system. Takes each lock for one bounded step at a time; `go_on` is asked between two.
+    pub fn keep_house(&self, mut go_on: impl FnMut() -> bool) {
+        for slice in 0..self.housekeeping_slices_count() {
+            self.keep_house_in(slice, &mut go_on);
+        }
+        self.trim();
+    }
+
+    /// The parts of a round. Between two of them others should have the processor.
+    #[must_use]
+    pub fn housekeeping_slices_count(&self) -> usize {
+        self.partitions.count().div_ceil(HOUSEKEEPING_SLICE_PARTITIONS).max(1)
+    }
+
+    /// One part of a round.
     ///
     /// A partition that has been written to since the last round is left to its writes, which pay for its compaction: to have
     /// less of it dead than they do would only move the same entries more often. Not so where memory is short.
-    pub fn keep_house(&self, mut go_on: impl FnMut() -> bool) {
-        for hosted in self.partitions.iter() {
+    pub fn keep_house_in(&self, slice: usize, mut go_on: impl FnMut() -> bool) {
+        let partitions = self.partitions.iter().skip(slice * HOUSEKEEPING_SLICE_PARTITIONS);
+        for hosted in partitions.take(HOUSEKEEPING_SLICE_PARTITIONS) {
             let memory_is_short =
                 self.memory.used_bytes() >= self.memory.limit_bytes() / 100 * MEMORY_SHORT_PERCENT;
             let is_due = self.visit(hosted) || memory_is_short || self.pool.is_shrinking();
@@ -142,6 +157,10 @@ impl Dispatcher {
                 }
             }
         }
+    }
+
+    /// The end of a round: memory that has become idle goes back to the system.
+    pub fn trim(&self) {
         self.pool.trim();
     }
 

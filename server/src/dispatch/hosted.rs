@@ -4,6 +4,7 @@ use std::sync::TryLockError;
 
 use dht_protocol::ids::PartitionId;
 
+use super::held::Askable;
 use crate::replication::dedup::Dedup;
 use crate::store::Partition;
 use crate::store::prefetch::prefetch_first;
@@ -73,16 +74,19 @@ impl Hosted {
         self.waiting_count.load(Ordering::Relaxed) > 0
     }
 
-    /// Takes the lock if it is free. Whoever holds others may only ask so.
-    #[inline]
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, HostedInner>> {
-        self.inner.try_lock().ok()
-    }
-
     /// Asks for its memory, all of it or what reads touch; a hint.
     #[inline]
     pub(crate) fn prefetch(&self, writes: bool) {
         prefetch_first(self, if writes { size_of::<Hosted>() } else { READ_BYTES });
+    }
+}
+
+impl Askable for Hosted {
+    type Guard<'a> = MutexGuard<'a, HostedInner>;
+
+    #[inline]
+    fn ask(&self) -> Option<MutexGuard<'_, HostedInner>> {
+        self.inner.try_lock().ok()
     }
 }
 
@@ -170,9 +174,9 @@ mod tests {
     fn a_lock_that_is_held_is_not_waited_for() {
         let hosted = hosted(3);
         let guard = hosted.lock();
-        assert!(hosted.try_lock().is_none());
+        assert!(hosted.ask().is_none());
         drop(guard);
-        assert!(hosted.try_lock().is_some());
+        assert!(hosted.ask().is_some());
     }
 
     #[test]

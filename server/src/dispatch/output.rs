@@ -99,6 +99,13 @@ impl Output {
         })
     }
 
+    /// All that waits, where it is one run of bytes and no large value.
+    #[inline]
+    #[must_use]
+    pub fn single(&self) -> Option<&[u8]> {
+        self.pieces.is_empty().then(|| &self.tail[self.front_written..])
+    }
+
     /// Notes that `count` bytes of [`Output::front`] have been written.
     pub fn advance(&mut self, mut count: usize) {
         self.bytes -= count;

@@ -9,12 +9,6 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
-use dht_protocol::frame::{Cut, FrameError, cut};
-use dht_protocol::header::Header;
-use dht_protocol::limits::{BODY_BYTES_MAX, HEADER_BYTES};
-use dht_protocol::op::{Op, flags};
-use dht_protocol::response::Refusal;
-use dht_protocol::status::Status;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
@@ -23,25 +17,32 @@ use super::door::Door;
 use super::inbox::Inbox;
 use super::keep_alive;
 use super::seats::Seat;
-use super::turn::{Round, TurnContext, TurnEnd, note_durations, output_bytes_max, read_bytes_max};
+use super::turn::{Round, TurnContext, TurnEnd, output_bytes_max, read_bytes_max};
 use super::worker::Newcomer;
-use crate::dispatch::{AnswerBounds, Dispatcher, Frame, Output, Session, SlowRequest};
+use crate::dispatch::{AnswerBounds, Dispatcher, Output, Session};
 use crate::http::{self, HeadError};
 use crate::limits::{
-    BATCH_REQUESTS_MAX, IDLE_BUFFER_BYTES_MAX, READ_TURN_BYTES_MAX, REFUSALS_LOGGED_PER_CONNECTION_MAX,
-    TURN_MS, WRITE_PIECES_MAX,
+    IDLE_BUFFER_BYTES_MAX, READ_TURN_BYTES_MAX, REFUSALS_LOGGED_PER_CONNECTION_MAX, TURN_MS, WRITE_PIECES_MAX,
 };
 use crate::memory::{Charge, MemoryKind};
 use crate::resp::RespState;
 use crate::tuning::SilenceLimits;
 
+/// Bytes that have been read from a connection's socket, for its turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ahead<'a> {
+    pub(super) bytes: &'a [u8],
+    /// The read brought less than it could have: the socket holds no more.
+    pub(super) is_drained: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
-    door: Door,
+    pub(super) door: Door,
     /// What has been agreed on at the binary door; as new at any other.
-    session: Session,
+    pub(super) session: Session,
     /// What a RESP connection keeps; `None` at any other door.
     pub(super) resp: Option<Box<RespState>>,
     pub(super) inbox: Inbox,
@@ -49,17 +50,17 @@ pub(crate) struct Connection {
     /// Covers the buffers of `output`.
     output_charge: Charge,
     /// Set once nothing more is to be read: close when the answers are out.
-    closing: Option<&'static str>,
+    pub(super) closing: Option<&'static str>,
     /// Whether the last turn took all that the socket had.
-    caught_up: bool,
+    pub(super) caught_up: bool,
     /// The last read of this turn brought less than it could have: the socket holds no more.
     is_drained: bool,
     /// The peer sends no more. That is no byte, and a read that brings the last bytes does not tell it.
-    is_read_closed: bool,
+    pub(super) is_read_closed: bool,
     /// Whether bytes have come since the last [`Connection::on_stop_tick`].
     heard: bool,
     refusals: u32,
-    activity: Activity,
+    pub(super) activity: Activity,
     /// Counts this connection among those of the daemon until it is dropped.
     _seat: Seat,
     /// Whether it stands in its worker's queue for another turn. The worker's to change.
@@ -148,9 +149,10 @@ impl Connection {
         self.is_read_closed = true;
     }
 
-    /// Does what can be done now. Call it after any event of the socket, and again after [`TurnEnd::Again`].
-    pub(crate) fn turn(&mut self, context: &mut TurnContext<'_>) -> TurnEnd {
-        let end = self.turn_inner(context).unwrap_or_else(|error| TurnEnd::Close(why_of(&error)));
+    /// Does what can be done now, first of all with what has been read `ahead`. Call it after any event of the socket, and
+    /// again after [`TurnEnd::Again`].
+    pub(super) fn turn(&mut self, context: &mut TurnContext<'_>, ahead: Option<Ahead<'_>>) -> TurnEnd {
+        let end = self.turn_inner(context, ahead).unwrap_or_else(|error| TurnEnd::Close(why_of(&error)));
         if self.output.is_empty() {
             self.activity.on_taken(context.round);
         }
@@ -159,7 +161,7 @@ impl Connection {
         end
     }
 
-    fn turn_inner(&mut self, context: &mut TurnContext<'_>) -> io::Result<TurnEnd> {
+    fn turn_inner(&mut self, context: &mut TurnContext<'_>, ahead: Option<Ahead<'_>>) -> io::Result<TurnEnd> {
         let mut bytes_read = 0;
         let mut begun = Instant::now();
         *context.now = begun;
@@ -168,6 +170,12 @@ impl Connection {
         let mut is_first_round = true;
         self.caught_up = false;
         self.is_drained = false;
+        if let Some(ahead) = ahead {
+            let bounds = AnswerBounds { output_bytes_max: output_bytes_max(context), turn_ends, slow_ns };
+            self.take_in(ahead.bytes, Round { bounds, begun }, context);
+            bytes_read = ahead.bytes.len();
+            self.is_drained = ahead.is_drained;
+        }
         loop {
             let goes_on = self.go_on_with_nodes(turn_ends, context);
             self.write_output(context)?;
@@ -209,8 +217,7 @@ impl Connection {
             match self.read(round, context) {
                 Ok(0) => self.begin_close("end of stream"),
                 Ok(count) => {
-                    self.heard = true;
-                    self.activity.on_heard(context.round);
+                    self.on_bytes(context);
                     bytes_read += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -239,6 +246,12 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Bytes have come.
+    pub(super) fn on_bytes(&mut self, context: &TurnContext<'_>) {
+        self.heard = true;
+        self.activity.on_heard(context.round);
     }
 
     /// Reads once, answers what is whole and keeps the rest.
@@ -308,48 +321,6 @@ impl Connection {
         }
     }
 
-    fn answer_frames(&mut self, bytes: &[u8], round: Round, context: &TurnContext<'_>) -> usize {
-        let Round { bounds, mut begun } = round;
-        let mut used = 0;
-        loop {
-            let (frames, refused) = cut_batch(&bytes[used..]);
-            if !frames.is_empty() {
-                let end = context.dispatcher.answer(
-                    &mut self.session,
-                    &frames,
-                    &mut self.output,
-                    bounds,
-                    context.metrics,
-                );
-                begun = note_durations(begun, end.frames_done, context.metrics);
-                used += frames[..end.frames_done]
-                    .iter()
-                    .map(|frame| HEADER_BYTES + frame.body.len())
-                    .sum::<usize>();
-                if !end.slow.is_empty() {
-                    self.note_slow(&end.slow, begun, context);
-                }
-                for status in end.refused() {
-                    self.note_refusal(status.name(), context);
-                }
-                if end.close {
-                    self.begin_close("protocol version");
-                    return bytes.len();
-                }
-                if end.frames_done < frames.len() {
-                    return used;
-                }
-            }
-            if let Some((error, header)) = refused {
-                self.refuse_stream(error, header, context);
-                return bytes.len();
-            }
-            if frames.len() < BATCH_REQUESTS_MAX || begun >= bounds.turn_ends {
-                return used;
-            }
-        }
-    }
-
     fn answer_heads(&mut self, bytes: &[u8], bounds: AnswerBounds, context: &TurnContext<'_>) -> usize {
         let mut used = 0;
         while self.output.bytes() < bounds.output_bytes_max {
@@ -383,32 +354,6 @@ impl Connection {
         self.begin_close(text);
     }
 
-    fn refuse_stream(&mut self, error: FrameError, header: Option<Header>, context: &TurnContext<'_>) {
-        let (status, text) = match error {
-            FrameError::TooShort => (Status::Malformed, "a frame's length is at least 12"),
-            FrameError::TooLong => (Status::TooLarge, "the frame is longer than the limit"),
-        };
-        self.note_refusal(text, context);
-        if let Some(header) = header {
-            self.refuse(&header, Refusal::Other(status, text.into()), context);
-        }
-        self.begin_close(text);
-    }
-
-    /// Refuses a request whose frame has passed by unread for lack of memory. If it was sent before, nobody knows
-    /// here what became of its earlier copy, so it must not be called "not done".
-    fn refuse_passed(&mut self, header: &Header, context: &TurnContext<'_>) {
-        let known_flags = Op::from_number(header.code).map_or(0, Op::flags_known);
-        let sent_before = header.flags & known_flags & flags::RETRY != 0;
-        let status = if sent_before { Status::OutcomeUnknown } else { Status::OutOfMemory };
-        self.refuse(header, Refusal::of(status), context);
-    }
-
-    fn refuse(&mut self, header: &Header, refusal: Refusal<'_>, context: &TurnContext<'_>) {
-        context.metrics.count_answer(refusal.status());
-        context.dispatcher.refuse(&Frame { header: *header, body: &[] }, refusal, &mut self.output);
-    }
-
     pub(super) fn note_refusal(&mut self, what: &str, context: &TurnContext<'_>) {
         context.metrics.frames_refused.add(1);
         self.refusals += 1;
@@ -418,36 +363,26 @@ impl Connection {
         }
     }
 
-    /// Writes slow requests to the log: what they were, never a key or a value.
-    fn note_slow(&self, slow: &[SlowRequest], now: Instant, context: &TurnContext<'_>) {
-        context.metrics.slow_requests.add(slow.len() as u64);
-        for request in slow {
-            let Some(suppressed) = context.slow_lines.admit(now) else { continue };
-            let partition = request.partition.map(|partition| partition.0);
-            log::warn!(
-                operation = request.op.name(), took_ms = request.took_ms(), partition,
-                request_bytes = request.request_bytes, answer_bytes = request.answer_bytes, peer:% = self.peer,
-                suppressed;
-                "slow request"
-            );
-        }
-    }
-
     /// Writes until nothing waits or the socket takes no more.
     fn write_output(&mut self, context: &TurnContext<'_>) -> io::Result<()> {
-        while !self.output.is_empty() {
-            let mut pieces = [IoSlice::new(&[]); WRITE_PIECES_MAX];
-            let mut pieces_count = 0;
-            for (slot, bytes) in pieces.iter_mut().zip(self.output.front(WRITE_PIECES_MAX)) {
-                *slot = IoSlice::new(bytes);
-                pieces_count += 1;
-            }
-            match self.stream.write_vectored(&pieces[..pieces_count]) {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let mut output = std::mem::take(&mut self.output);
+        let written = self.write(&mut output, context);
+        self.output = output;
+        written
+    }
+
+    /// Writes of `output` until nothing is left or the socket takes no more.
+    pub(super) fn write(&mut self, output: &mut Output, context: &TurnContext<'_>) -> io::Result<()> {
+        while !output.is_empty() {
+            match write_front(&mut self.stream, output) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     context.metrics.bytes_out.add(count as u64);
                     self.activity.on_taken(context.round);
-                    self.output.advance(count);
+                    output.advance(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -469,24 +404,22 @@ impl Connection {
     }
 }
 
-/// The whole frames at the front of `bytes`, at most a batch, and what is wrong after them.
-fn cut_batch(bytes: &[u8]) -> (Vec<Frame<'_>>, Option<(FrameError, Option<Header>)>) {
-    let mut frames = Vec::with_capacity((bytes.len() / HEADER_BYTES).min(BATCH_REQUESTS_MAX));
-    let mut rest = bytes;
-    while frames.len() < BATCH_REQUESTS_MAX {
-        match cut(rest, BODY_BYTES_MAX) {
-            Cut::Frame { header, body, frame_bytes } => {
-                frames.push(Frame { header, body });
-                rest = &rest[frame_bytes..];
-            }
-            Cut::NeedMore { .. } => break,
-            Cut::Refused { error, header } => return (frames, Some((error, header))),
-        }
+/// Writes once, what stands first.
+fn write_front(stream: &mut TcpStream, output: &Output) -> io::Result<usize> {
+    if let Some(bytes) = output.single() {
+        // Cheaper than gathering one piece.
+        return stream.write(bytes);
     }
-    (frames, None)
+    let mut pieces = [IoSlice::new(&[]); WRITE_PIECES_MAX];
+    let mut pieces_count = 0;
+    for (slot, bytes) in pieces.iter_mut().zip(output.front(WRITE_PIECES_MAX)) {
+        *slot = IoSlice::new(bytes);
+        pieces_count += 1;
+    }
+    stream.write_vectored(&pieces[..pieces_count])
 }
 
-fn why_of(error: &io::Error) -> &'static str {
+pub(super) fn why_of(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::ConnectionReset => "reset by peer",
         io::ErrorKind::BrokenPipe => "peer has gone",

@@ -7,6 +7,8 @@ mod commands;
 mod connection;
 mod connection_table;
 mod door;
+mod frames;
+mod gathering;
 mod greeter;
 mod handover;
 mod inbox;

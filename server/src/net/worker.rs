@@ -13,6 +13,7 @@ use super::activity::Overdue;
 use super::connection::Connection;
 use super::connection_table::ConnectionTable;
 use super::door::Door;
+use super::gathering::Gathering;
 use super::handover::{Inlet, Outlet, handover};
 use super::peer_links::PeerLinks;
 use super::seats::Seat;
@@ -109,6 +110,7 @@ struct Loop {
     /// Connections that have used up their share and have more to read.
     again: Vec<Token>,
     read_buffer: Vec<u8>,
+    gathering: Gathering,
     /// Looks for connections that have been silent for too long.
     sweep: Sweep,
     /// The clock as the last turn read it, or the last look without one.
@@ -139,6 +141,7 @@ impl Loop {
             connections: ConnectionTable::new(),
             again: Vec::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES],
+            gathering: Gathering::new(),
             sweep: Sweep::default(),
             now: Instant::now(),
             overdue_lines: Throttle::new(OVERDUE_LINES_PER_WINDOW_MAX),
@@ -195,11 +198,14 @@ impl Loop {
                         {
                             connection.on_read_closed();
                         }
-                        self.turn(token);
+                        if self.gathering.add(token) {
+                            self.serve_gathered();
+                        }
                     }
                 },
             }
         }
+        self.serve_gathered();
         self.serve_links();
         true
     }
@@ -286,12 +292,33 @@ impl Loop {
         }
     }
 
-    fn turn(&mut self, token: Token) {
-        let Some(connection) = self.connections.get_mut(token) else {
-            self.metrics.stale_events.add(1);
+    /// Serves the connections that have been gathered.
+    fn serve_gathered(&mut self) {
+        if let Some(token) = self.gathering.take_single() {
+            return self.turn(token);
+        }
+        if self.gathering.is_empty() {
             return;
-        };
-        let mut context = TurnContext {
+        }
+        let (connections, gathering, mut context) = self.lend(WAKE);
+        gathering.serve(connections, &mut context);
+        while let Some((token, end)) = self.gathering.poll_end() {
+            self.on_turn_end(token, end);
+        }
+    }
+
+    fn turn(&mut self, token: Token) {
+        let (connections, _, mut context) = self.lend(token);
+        let end = connections.get_mut(token).map(|connection| connection.turn(&mut context, None));
+        match end {
+            Some(end) => self.on_turn_end(token, end),
+            None => self.metrics.stale_events.add(1),
+        }
+    }
+
+    /// The connections, and what they get for a turn; `token`: whose turn it is.
+    fn lend(&mut self, token: Token) -> (&mut ConnectionTable<Connection>, &mut Gathering, TurnContext<'_>) {
+        let context = TurnContext {
             scratch: &mut self.scratch,
             token,
             links: &mut self.links,
@@ -303,11 +330,17 @@ impl Loop {
             slow_lines: &self.slow_lines,
             refused_lines: &self.refused_lines,
         };
-        match connection.turn(&mut context) {
+        (&mut self.connections, &mut self.gathering, context)
+    }
+
+    fn on_turn_end(&mut self, token: Token, end: TurnEnd) {
+        match end {
             TurnEnd::Wait => {}
             TurnEnd::Again => {
                 // Once, however often it is turned before its place in the queue comes.
-                if !std::mem::replace(&mut connection.is_queued, true) {
+                if let Some(connection) = self.connections.get_mut(token)
+                    && !std::mem::replace(&mut connection.is_queued, true)
+                {
                     self.again.push(token);
                 }
             }

@@ -12,6 +12,9 @@
 //! records: past either, a client's records are dropped, and the client is marked so that a retry is answered
 //! *unknown*. Clients that are not connected go first.
 //!
+//! One record has its place in the partition itself: where writes to a partition seldom overlap, as a rule, it needs no
+//! other, and the next write puts its own outcome there, without an allocation or another cache line.
+//!
 //! The caller holds the partition's lock from [`Dedup::admit`] over the write itself to [`Dedup::record`].
 
 use std::sync::Arc;
@@ -28,8 +31,8 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// Records looked at, for dropping, with each write.
 const SWEEP_RECORDS: usize = 4;
-/// Records for which room is made at a time.
-const GROW_RECORDS: usize = 4;
+/// Records for which every partition has room, whatever the others take: the one in its place and those behind it.
+const ROOM_RECORDS_MIN: usize = 4;
 
 /// What a write came to: all that its answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +67,13 @@ pub struct DedupBudget {
 /// The outcomes of one partition.
 #[derive(Debug, Default)]
 pub struct Dedup {
-    /// In no particular order. Capacity is charged to the budget.
+    /// One of them, any; the place that is filled first.
+    first: Option<Record>,
+    /// Whether that place is charged to the budget. It is while it is taken.
+    is_first_charged: bool,
+    /// The others, in no particular order. Capacity is charged to the budget.
     records: Vec<Record>,
-    /// Where the next sweep begins.
+    /// Where the next sweep of `records` begins.
     sweep_at: usize,
 }
 
@@ -85,7 +92,7 @@ impl Dedup {
         if token.seq < client.floor() {
             return Admission::Unknown;
         }
-        if let Some(record) = self.records.iter().find(|record| record.is(client, token.seq)) {
+        if let Some(record) = self.all().find(|record| record.is(client, token.seq)) {
             return Admission::Replay(record.outcome);
         }
         if token.seq <= client.forgotten() || (token.retry && client.doubtful()) {
@@ -94,7 +101,7 @@ impl Dedup {
         Admission::New
     }
 
-    /// Asks for the memory of the records that a write will look at first; a hint.
+    /// Asks for the memory of the records that a write will look at first, behind the one in the partition itself; a hint.
     #[inline]
     pub(crate) fn prefetch(&self) {
         prefetch_items(&self.records, SWEEP_RECORDS);
@@ -115,16 +122,73 @@ impl Dedup {
             return;
         }
         let seq = token.seq;
-        self.sweep(SWEEP_RECORDS);
-        if self.records.len() == self.records.capacity() {
+        if !self.records.is_empty() {
+            self.sweep_others(SWEEP_RECORDS);
+        }
+        if self.is_first_taken() && self.records.len() == self.records.capacity() {
             self.make_room(budget, clients);
         }
-        self.records.push(Record { client: Arc::clone(client), seq, outcome });
+        if self.is_first_taken() {
+            self.records.push(Record { client: Arc::clone(client), seq, outcome });
+            return;
+        }
+        match &mut self.first {
+            // The usual case, and no need to count its client anew.
+            Some(first) if Arc::ptr_eq(&first.client, client) => (first.seq, first.outcome) = (seq, outcome),
+            first => *first = Some(Record { client: Arc::clone(client), seq, outcome }),
+        }
+        if !self.is_first_charged {
+            self.is_first_charged = true;
+            budget.charge(1);
+        }
     }
 
     /// Looks at up to `records_max` records and drops those whose floor has passed. Housekeeping for partitions
     /// that are not written to.
     pub fn sweep(&mut self, records_max: usize) {
+        if !self.is_first_taken() {
+            self.first = None;
+        }
+        self.sweep_others(records_max);
+    }
+
+    /// Gives unused room back to the budget, once it is much or nothing is remembered any more.
+    pub fn shrink(&mut self, budget: &DedupBudget) {
+        let before = self.room();
+        if self.first.is_none() {
+            self.is_first_charged = false;
+        }
+        if self.records.is_empty() || self.records.capacity() - self.records.len() >= 2 * ROOM_RECORDS_MIN {
+            self.records.shrink_to(self.records.len());
+        }
+        let freed = before - self.room();
+        if freed > 0 {
+            budget.release(freed);
+        }
+    }
+
+    /// How many outcomes are remembered.
+    #[must_use]
+    pub fn records_count(&self) -> usize {
+        self.all().count()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Record> {
+        self.first.iter().chain(&self.records)
+    }
+
+    /// Records that fit, and are charged for.
+    fn room(&self) -> usize {
+        usize::from(self.is_first_charged) + self.records.capacity()
+    }
+
+    /// Whether the first place holds an outcome that must be kept.
+    #[inline]
+    fn is_first_taken(&self) -> bool {
+        self.first.as_ref().is_some_and(|first| !first.is_settled())
+    }
+
+    fn sweep_others(&mut self, records_max: usize) {
         for _ in 0..records_max.min(self.records.len()) {
             if self.sweep_at >= self.records.len() {
                 self.sweep_at = 0;
@@ -137,57 +201,45 @@ impl Dedup {
         }
     }
 
-    /// Gives unused room back to the budget, once it is much or nothing is remembered any more.
-    pub fn shrink(&mut self, budget: &DedupBudget) {
-        let before = self.records.capacity();
-        if self.records.is_empty() || before - self.records.len() >= 2 * GROW_RECORDS {
-            self.records.shrink_to(self.records.len());
-            budget.release(before - self.records.capacity());
-        }
-    }
-
-    /// How many outcomes are remembered.
-    #[must_use]
-    pub fn records_count(&self) -> usize {
-        self.records.len()
-    }
-
-    /// Sees to it that one more record fits.
+    /// Sees to it that one more record fits, in the first place or behind it.
     fn make_room(&mut self, budget: &DedupBudget, clients: &ClientTable) {
+        debug_assert!(self.is_first_charged);
         let before = self.records.capacity();
         if before == 0 {
             // Every partition remembers a few, whatever the others take.
-            budget.charge(GROW_RECORDS);
-            self.records.reserve_exact(GROW_RECORDS);
+            let more = ROOM_RECORDS_MIN - 1;
+            budget.charge(more);
+            self.records.reserve_exact(more);
             return;
         }
-        let more = before.min(DEDUP_RECORDS_PER_PARTITION_MAX - before);
+        let more = self.room().min(DEDUP_RECORDS_PER_PARTITION_MAX - self.room());
         if more > 0 && budget.try_charge(more) {
             self.records.reserve_exact(more);
             return;
         }
         let records_count = self.records.len();
-        self.sweep(records_count);
+        self.sweep_others(records_count);
         if self.records.len() == self.records.capacity() {
             self.forget_one_client(clients);
         }
-        debug_assert!(self.records.len() < self.records.capacity());
+        debug_assert!(!self.is_first_taken() || self.records.len() < self.records.capacity());
     }
 
     /// Drops everything about one client that is not connected; where all are, the older half about one of them,
     /// so that it may still ask for the newer.
     fn forget_one_client(&mut self, clients: &ClientTable) {
-        let gone = self.records.iter().find(|record| !record.client.is_connected());
-        let Some(victim) = gone.or(self.records.first()) else { return };
+        let gone = self.all().find(|record| !record.client.is_connected());
+        let Some(victim) = gone.or(self.first.as_ref()) else { return };
         let client = Arc::clone(&victim.client);
         let is_theirs = |record: &Record| Arc::ptr_eq(&record.client, &client);
-        let mut seqs: Vec<u64> =
-            self.records.iter().filter(|&record| is_theirs(record)).map(|r| r.seq).collect();
+        let mut seqs: Vec<u64> = self.all().filter(|&record| is_theirs(record)).map(|r| r.seq).collect();
         seqs.sort_unstable();
         let kept_count = if client.is_connected() { seqs.len() / 2 } else { 0 };
         let forgotten = seqs[seqs.len() - kept_count - 1];
         client.forget(forgotten);
-        self.records.retain(|record| !is_theirs(record) || record.seq > forgotten);
+        let stays = |record: &Record| !is_theirs(record) || record.seq > forgotten;
+        self.first = self.first.take().filter(stays);
+        self.records.retain(stays);
         clients.remember_forgotten(&client);
     }
 }
@@ -379,15 +431,15 @@ mod tests {
     fn without_any_budget_a_partition_still_remembers_a_few() {
         let mut node = node(0);
         let client = ClientConnection::new(node.clients.greet(ClientId(1)));
-        for seq in 1..=GROW_RECORDS as u64 {
+        for seq in 1..=ROOM_RECORDS_MIN as u64 {
             assert_eq!(node.write(client.client(), seq, 1), Admission::New);
         }
         assert_eq!(node.write(client.client(), 1, 1), Admission::Replay(outcome(1)));
-        let next = GROW_RECORDS as u64 + 1;
+        let next = ROOM_RECORDS_MIN as u64 + 1;
         assert_eq!(node.write(client.client(), next, 1), Admission::New);
         assert_eq!(node.write(client.client(), next, 1), Admission::Replay(outcome(next)));
         assert_eq!(node.write(client.client(), 1, 1), Admission::Unknown, "of the older half");
-        assert_eq!(node.dedup.records.capacity(), GROW_RECORDS);
+        assert_eq!(node.dedup.room(), ROOM_RECORDS_MIN);
     }
 
     #[test]
@@ -418,7 +470,7 @@ mod tests {
             (0..2).for_each(|_| node.dedup.sweep(1_000));
             assert_eq!(node.dedup.records_count(), left);
             node.dedup.shrink(&node.budget);
-            let room = node.dedup.records.capacity() as u64 * RECORD;
+            let room = node.dedup.room() as u64 * RECORD;
             assert_eq!(node.budget.used_bytes.load(Ordering::Relaxed), room);
             assert_eq!(node.budget.memory.used_by(MemoryKind::Dedup), room);
             assert!(room <= RECORD, "{room} B");

@@ -15,7 +15,7 @@ use super::rmw::{Goal, Only, Rmw, Step};
 use super::state::{Active, Environment, RespState, Work};
 use super::want::Want;
 use crate::dispatch::{Access, FoundShape, Home, Output};
-use crate::limits::{BATCH_REQUESTS_MAX, RESP_PENDING_MAX};
+use crate::limits::{BATCH_REQUESTS_MAX, GROUP_LOOKUPS_MAX, HELD_ANSWER_BYTES_MAX, RESP_PENDING_MAX};
 
 /// The length of a found value, and nothing of it.
 struct LengthOf(usize);
@@ -215,17 +215,31 @@ impl RespState {
             self.back(output).append(|out| reply::array(out, keys_count));
         }
         while self.progress.keys < keys_count {
-            let hashes = match self.next_keys(args, 1, false, output, env) {
-                Some(hashes) => hashes,
-                None => return Flow::Stop,
-            };
-            for hash in hashes {
+            if self.is_to_rest(output, env) {
+                return Flow::Stop;
+            }
+            let accesses: [Access; GROUP_LOOKUPS_MAX] = self.accesses(args, 1, false, env);
+            let group = &accesses[..GROUP_LOOKUPS_MAX.min(keys_count - self.progress.keys)];
+            let dispatcher = env.dispatcher;
+            let mut held = dispatcher.look_ahead(group);
+            let held_bytes_max = output.bytes() + HELD_ANSWER_BYTES_MAX;
+            for (number, access) in group.iter().enumerate() {
                 if self.is_past_bounds(output, env) {
                     return Flow::Stop;
                 }
                 let Ok(key) = Key::new(args.get(1 + self.progress.keys)) else { return Flow::Done };
-                if self.get_one(key, hash, output, env) == Flow::Stop {
-                    return Flow::Stop;
+                let inner = held.as_ref().and_then(|held| held.get(number));
+                if let Some(inner) = inner.filter(|_| output.bytes() <= held_bytes_max) {
+                    let back = self.pending.back(output);
+                    if !dispatcher.show_held(access.hash, key, inner, back, &mut Bulk, env.metrics) {
+                        back.append(|out| reply::null(self.session.resp, out));
+                    }
+                } else {
+                    // It may take a lock.
+                    held = None;
+                    if self.get_one(key, access.hash, output, env) == Flow::Stop {
+                        return Flow::Stop;
+                    }
                 }
                 self.progress.keys += 1;
             }
@@ -328,20 +342,34 @@ impl RespState {
         output: &Output,
         env: &mut Environment<'_>,
     ) -> Option<impl Iterator<Item = KeyHash> + use<>> {
-        if self.progress.keys > 0
-            && (self.is_past_bounds(output, env) || Instant::now() >= env.bounds.turn_ends)
-        {
+        if self.is_to_rest(output, env) {
             return None;
         }
-        let mut accesses = [Access { hash: KeyHash(0), writes }; BATCH_REQUESTS_MAX];
-        let mut count = 0;
+        let accesses: [Access; BATCH_REQUESTS_MAX] = self.accesses(args, stride, writes, env);
+        let count = BATCH_REQUESTS_MAX.min((args.len() - 1) / stride - self.progress.keys);
+        env.dispatcher.prefetch(&accesses[..count]);
+        Some(accesses.into_iter().take(count).map(|access| access.hash))
+    }
+
+    /// Whether a command of many that has come some way is to go on later.
+    fn is_to_rest(&self, output: &Output, env: &Environment<'_>) -> bool {
+        self.progress.keys > 0 && (self.is_past_bounds(output, env) || Instant::now() >= env.bounds.turn_ends)
+    }
+
+    /// The look-ups of the next keys, as many as there are.
+    fn accesses<const N: usize>(
+        &self,
+        args: Args<'_>,
+        stride: usize,
+        writes: bool,
+        env: &Environment<'_>,
+    ) -> [Access; N] {
+        let mut accesses = [Access { hash: KeyHash(0), writes }; N];
         let keys = (1 + stride * self.progress.keys..args.len()).step_by(stride);
         for (access, at) in accesses.iter_mut().zip(keys) {
             access.hash = Key::new(args.get(at)).map_or(KeyHash(0), |key| env.dispatcher.hash_of(key));
-            count += 1;
         }
-        env.dispatcher.prefetch(&accesses[..count]);
-        Some(accesses.into_iter().take(count).map(|access| access.hash))
+        accesses
     }
 
     /// Whether enough waits to go out, or to be answered by other nodes.

@@ -102,12 +102,13 @@ fn write(
     }
 }
 
-/// What the first records of a partition take, by the account itself.
+/// What the records take that every partition has room for, by the account itself: one has its place, and with the second
+/// comes room for the others.
 fn first_records_cost() -> u64 {
     let account = MemoryAccount::new(1 << 30);
     let (budget, clients) = (DedupBudget::new(0, Arc::clone(&account)), ClientTable::default());
-    let token = WriteToken { seq: 1, floor: 1, retry: false };
-    Dedup::default().record(&clients.greet(ClientId(9)), token, done(1), &budget, &clients);
+    let (mut dedup, client) = (Dedup::default(), clients.greet(ClientId(9)));
+    (1..=2).for_each(|seq| write(&mut dedup, &client, seq, &budget, &clients));
     account.used_bytes()
 }
 

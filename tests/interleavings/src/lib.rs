@@ -28,6 +28,9 @@ mod gate;
 #[path = "../../../server/src/net/handover.rs"]
 mod handover;
 #[allow(dead_code, unreachable_pub)]
+#[path = "../../../server/src/dispatch/held.rs"]
+mod held;
+#[allow(dead_code, unreachable_pub)]
 #[path = "../../../server/src/memory.rs"]
 mod memory;
 #[allow(dead_code, unreachable_pub)]
@@ -56,6 +59,7 @@ pub mod accounts;
 pub mod callers;
 pub mod clients;
 pub mod gates;
+pub mod holding;
 pub mod seating;
 pub mod sleepers;
 pub mod waiters;

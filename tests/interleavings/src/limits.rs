@@ -8,4 +8,4 @@ mod client;
 mod server;
 
 pub(crate) use client::*;
-pub(crate) use server::{DEDUP_RECORDS_PER_PARTITION_MAX, FORGOTTEN_CLIENTS_MAX};
+pub(crate) use server::{DEDUP_RECORDS_PER_PARTITION_MAX, FORGOTTEN_CLIENTS_MAX, GROUP_LOOKUPS_MAX};

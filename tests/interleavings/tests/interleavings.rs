@@ -1,6 +1,8 @@
 //! Each coordination between threads as it is, and then with something broken on purpose, which has to be found.
 
-use dht_interleavings::{Fault, accounts, callers, clients, gates, seating, sleepers, waiters, with_fault};
+use dht_interleavings::{
+    Fault, accounts, callers, clients, gates, holding, seating, sleepers, waiters, with_fault,
+};
 
 macro_rules! holds {
     ($($module:ident::$scenario:ident),* $(,)?) => { $(
@@ -35,6 +37,7 @@ holds! {
     gates::nobody_waits_at_a_gate_that_is_no_longer_shut,
     gates::who_ends_is_not_waited_for_and_who_begins_stands,
     gates::two_may_shut_and_open_it,
+    holding::groups_that_are_held_read_whole_writes_and_wait_for_nobody,
     seating::no_more_connections_than_seats,
 }
 
@@ -162,4 +165,16 @@ fn a_seat_counted_in_two_steps_is_found() {
 #[should_panic(expected = "the seats are off: more")]
 fn seats_taken_by_two_are_found() {
     seating::two_who_take_seats_take_too_many();
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_group_that_waits_while_it_holds_is_found() {
+    holding::groups_that_wait_while_they_hold_block_each_other();
+}
+
+#[test]
+#[should_panic(expected = "what is held has changed")]
+fn a_group_that_is_let_go_too_early_is_found() {
+    holding::groups_that_are_let_go_too_early_change_under_their_readers();
 }

@@ -11,7 +11,7 @@ use dht_tests::raw_client::{RawClient, hello_request};
 use dht_tests::requests::{get, put};
 use dht_tests::wait::{PATIENCE, wait_until};
 
-use super::{lines_with, start, start_limited};
+use super::{connect_when_there_is_room, lines_with, start, start_limited};
 use crate::http_client::HttpClient;
 use crate::registry::Case;
 
@@ -26,23 +26,6 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("operating::the_system_watches_over_every_connection", keep_alive),
         Case::new("operating::limits_out_of_bounds_are_refused", bounds),
     ]
-}
-
-/// Connects until somebody is answered: the seat of who has just left is free once the daemon has noticed.
-#[track_caller]
-fn connect_when_there_is_room(address: &str) -> RawClient {
-    let mut found = None;
-    wait_until(PATIENCE, "room for one more", || {
-        let mut client = RawClient::connect(address);
-        let (bytes, _) = client.encode([hello_request(0, 0)]);
-        // Who is refused may be told so by a reset.
-        let served = client.try_write(&bytes).is_ok()
-            && std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| client.answer_or_end().is_some()))
-                .unwrap_or(false);
-        found = served.then_some(client);
-        served
-    });
-    found.expect("the wait ended with a client")
 }
 
 fn too_many() {

@@ -14,7 +14,7 @@ use dht_tests::requests::{get, put};
 use dht_tests::wait::{PATIENCE, wait_until};
 use tempfile::TempDir;
 
-use super::{lines_with, start};
+use super::{connect_when_there_is_room, lines_with, start};
 use crate::registry::Case;
 
 /// The tests of this file.
@@ -100,7 +100,7 @@ fn reread() {
     quiet.wait_for_end();
     client.wait_for_end();
     third.wait_for_end();
-    let mut last = RawClient::greeted(&address, 0);
+    let mut last = connect_when_there_is_room(&address);
     assert_eq!((last.stat("connections_max"), last.stat("connections_timed_out_idle")), (1, 3));
     let slow = last.stat("slow_requests");
     assert_eq!(last.stat("slow_requests"), slow, "no request is timed any more");

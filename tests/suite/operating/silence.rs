@@ -91,7 +91,8 @@ fn half_a_request() {
         "idle is another thing, and nothing was put"
     );
     assert_eq!(watch.stat("connections_timed_out_idle"), 0);
-    assert!(!lines_with(&daemon, "request not finished within --stall-timeout").is_empty());
+    let line = "request not finished within --stall-timeout";
+    wait_until(PATIENCE, line, || !lines_with(&daemon, line).is_empty());
 }
 
 fn answers_not_taken() {
@@ -103,7 +104,8 @@ fn answers_not_taken() {
     greedy.write(&bytes);
     wait_until(PATIENCE, "it to be closed", || watch.stat("connections_timed_out_answers") == 1);
     assert_eq!(watch.stat("connections"), 1);
-    assert!(!lines_with(&daemon, "answers not taken within --stall-timeout").is_empty());
+    let line = "answers not taken within --stall-timeout";
+    wait_until(PATIENCE, line, || !lines_with(&daemon, line).is_empty());
     // Who takes them, however slowly each comes, is not closed.
     let mut patient = RawClient::greeted(daemon.address(), 0);
     assert!(patient.pipeline((0..200).map(|_| get(b"k"))).iter().all(|answer| answer.status() == Status::Ok));

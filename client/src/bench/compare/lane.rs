@@ -3,7 +3,6 @@
 //! A read that fills less than its room has taken all that there was, and later bytes wake the poll again: reading on
 //! until the socket says that it is empty would cost a system call for each answer.
 
-use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -11,9 +10,9 @@ use dht_protocol::ids::{ClusterId, Epoch};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::limits::INBOX_BYTES;
 use super::wire::{Expected, Protocol, Taken, Wire};
 use crate::bench::bootstrap;
+use crate::bench::wire_end::{self, Came, Inbox, Lost};
 
 /// Longest wait for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -35,10 +34,7 @@ pub(crate) struct Lane {
     /// What is to be sent; `out[out_sent..]` has yet to be.
     pub(crate) out: Vec<u8>,
     out_sent: usize,
-    /// Received bytes lie in `inbox[start..end]`.
-    inbox: Vec<u8>,
-    start: usize,
-    end: usize,
+    inbox: Inbox,
     /// Keys that were asked for and not answered.
     pub(crate) keys_open: usize,
 }
@@ -59,9 +55,7 @@ impl Lane {
             wire: Wire::new(target.protocol, target.epoch),
             out: Vec::new(),
             out_sent: 0,
-            inbox: vec![0; INBOX_BYTES],
-            start: 0,
-            end: 0,
+            inbox: Inbox::new(),
             keys_open: 0,
         })
     }
@@ -81,17 +75,11 @@ impl Lane {
     /// # Errors
     /// How the connection broke.
     pub(crate) fn send(&mut self) -> Result<(), String> {
-        while self.out_sent < self.out.len() {
-            match self.stream.write(&self.out[self.out_sent..]) {
-                Ok(0) => return Err("takes no more bytes".to_owned()),
-                Ok(bytes) => self.out_sent += bytes,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(format!("lost a connection: {error}")),
-            }
+        self.out_sent += wire_end::send(&mut self.stream, &self.out[self.out_sent..]).map_err(lost)?;
+        if self.out_sent == self.out.len() {
+            self.out.clear();
+            self.out_sent = 0;
         }
-        self.out.clear();
-        self.out_sent = 0;
         Ok(())
     }
 
@@ -106,44 +94,31 @@ impl Lane {
     ) -> Result<Taken, String> {
         let mut sum = Taken::default();
         loop {
-            self.make_room();
-            let room = self.inbox.len() - self.end;
-            match self.stream.read(&mut self.inbox[self.end..]) {
-                Ok(0) => return Err("closed a connection".to_owned()),
-                Ok(bytes) => {
-                    self.end += bytes;
-                    let taken = self.wire.take(&self.inbox[self.start..self.end], expected, &mut on_key)?;
-                    self.start += taken.bytes;
-                    self.keys_open = self
-                        .keys_open
-                        .checked_sub(taken.keys)
-                        .ok_or_else(|| "answers more than was asked".to_owned())?;
-                    sum.keys += taken.keys;
-                    sum.misses += taken.misses;
-                    if bytes < room {
-                        return Ok(sum);
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(sum),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(format!("lost a connection: {error}")),
+            let came = self.inbox.read(&mut self.stream).map_err(lost)?;
+            if came == Came::Nothing {
+                return Ok(sum);
+            }
+            let taken = self.wire.take(self.inbox.received(), expected, &mut on_key)?;
+            self.inbox.take(taken.bytes);
+            self.keys_open = self
+                .keys_open
+                .checked_sub(taken.keys)
+                .ok_or_else(|| "answers more than was asked".to_owned())?;
+            sum.keys += taken.keys;
+            sum.misses += taken.misses;
+            if came == Came::All {
+                return Ok(sum);
             }
         }
     }
+}
 
-    /// Leaves room to read into. An unfinished answer is all that can fill the buffer, and the longest value bounds
-    /// that: a longer one is refused by its head.
-    fn make_room(&mut self) {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        } else if self.end == self.inbox.len() {
-            if self.start > 0 {
-                self.inbox.copy_within(self.start..self.end, 0);
-                (self.start, self.end) = (0, self.end - self.start);
-            } else {
-                self.inbox.resize(self.inbox.len() * 2, 0);
-            }
-        }
+fn lost(lost: Lost) -> String {
+    match lost {
+        Lost::Closed => "closed a connection".to_owned(),
+        Lost::TakesNothing => "takes no more bytes".to_owned(),
+        Lost::TooLong => "sends an answer without end".to_owned(),
+        Lost::System(error) => format!("lost a connection: {error}"),
     }
 }
 

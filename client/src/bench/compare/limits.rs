@@ -82,8 +82,6 @@ pub(crate) const TAIL_END_MAX: Duration = Duration::from_secs(1);
 pub(crate) const PEERS_MAX: usize = 8;
 /// Longest name of a peer, bytes.
 pub(crate) const PEER_NAME_BYTES_MAX: usize = 24;
-/// First size of a connection's receive buffer, bytes; it grows by what one answer needs.
-pub(crate) const INBOX_BYTES: usize = 64 << 10;
 /// Longest line of a reply, bytes, in the protocols that have lines.
 pub(crate) const LINE_BYTES_MAX: usize = 1_024;
 /// Bytes that the limit loop reads at once.
