@@ -22,6 +22,23 @@ pub struct Cfg(u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Incarnation(pub u64);
 
+/// One start of one node: replicas, leases and messages belong to that, never to the node alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Member {
+    /// The node.
+    pub node: NodeId,
+    /// Which start of it.
+    pub incarnation: Incarnation,
+}
+
+/// Number of a log entry of a partition: 1, 2, 3 and so on, across configurations. 0 is before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seq(pub u64);
+
+/// How often a primary has rewritten its list of prepared entries under one configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u32);
+
 /// Identity of a cluster: 128 bits. All zero means "any cluster".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClusterId(pub u128);
@@ -65,6 +82,17 @@ impl Cfg {
     }
 }
 
+impl Seq {
+    /// Before the first entry.
+    pub const ZERO: Seq = Seq(0);
+
+    /// The one after this.
+    #[must_use]
+    pub const fn next(self) -> Seq {
+        Seq(self.0 + 1)
+    }
+}
+
 impl Version {
     /// No entry.
     pub const ABSENT: Version = Version(0);
@@ -101,6 +129,12 @@ impl Version {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:016x}", self.node, self.incarnation.0)
     }
 }
 

@@ -42,6 +42,23 @@ pub const NODES_MAX: usize = 1_024;
 /// Longest `HOST:PORT` of a node, bytes.
 pub const ADDRESS_BYTES_MAX: usize = 255;
 
+/// Most replicas, joining ones too, that a map with replicas names in all its partitions together.
+pub const MAP_MEMBERS_MAX: usize = 1 << 20;
+/// Longest wire form of a map with replicas, bytes.
+pub const REPLICA_MAP_BYTES_MAX: usize = 16 << 20;
+/// Most members that one heartbeat accuses.
+pub const ACCUSED_MAX: usize = NODES_MAX;
+/// Most log entries in one message.
+pub const PREPARE_ENTRIES_MAX: usize = 4_096;
+/// Most entries in one piece of a copy.
+pub const COPY_PIECE_ENTRIES_MAX: usize = 4_096;
+/// Most remembered outcomes, and most forgotten clients, in one part of a copy.
+pub const COPY_OUTCOMES_MAX: usize = 65_536;
+/// Longest message between nodes or with their coordinator, bytes: one log entry of the longest key and value, or a map.
+pub const PEER_MESSAGE_BYTES_MAX: usize = BODY_BYTES_MAX + PEER_MESSAGE_FIXED_BYTES_MAX;
+/// Room for what such a message says besides keys and values, bytes.
+pub const PEER_MESSAGE_FIXED_BYTES_MAX: usize = 256;
+
 /// Widest gap between a client's lowest unanswered write and its newest one. A server refuses a wider one and
 /// a client waits before it opens one, so that the outcomes kept for retries stay few.
 pub const WRITE_SPAN_MAX: u64 = 1 << 20;
@@ -66,3 +83,10 @@ const _: () = assert!(
         < BODY_BYTES_MAX
 );
 const _: () = assert!(SCAN_VALUE_INLINE_BYTES_MAX <= SCAN_PAGE_BYTES_MAX);
+const _: () = assert!(REPLICA_MAP_BYTES_MAX + PEER_MESSAGE_FIXED_BYTES_MAX <= PEER_MESSAGE_BYTES_MAX);
+const _: () = assert!(NODES_MAX <= u16::MAX as usize);
+const _: () = assert!(ADDRESS_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(PREPARE_ENTRIES_MAX <= u16::MAX as usize);
+const _: () = assert!(COPY_PIECE_ENTRIES_MAX <= u16::MAX as usize);
+// Every partition has room for a few replicas, however many there are.
+const _: () = assert!(MAP_MEMBERS_MAX >> PARTITIONS_LOG2_MAX >= 16);

@@ -107,6 +107,10 @@ statuses! {
     Busy = 34, "BUSY", NotDone, retry: true, "busy, try again";
     /// The node is shutting down.
     ShuttingDown = 35, "SHUTTING_DOWN", NotDone, retry: true, "the node is shutting down";
+    /// The node is the partition's primary and cannot serve it at the moment, or nobody can: replicas are not heard.
+    Unavailable = 36, "UNAVAILABLE", NotDone, retry: true, "no replica of this key can serve at the moment";
+    /// A write needs more replicas in sync than the partition has.
+    NotEnoughReplicas = 37, "NOT_ENOUGH_REPLICAS", NotDone, retry: true, "fewer replicas are in sync than a write needs";
 
     /// A second arrival of a write whose outcome is no longer remembered; it was not applied again.
     OutcomeUnknown = 48, "OUTCOME_UNKNOWN", Unknown, retry: false, "whether the write was applied is no longer known";

@@ -76,11 +76,15 @@ fn samples_of(target: &Target) -> Samples {
             let (asks, answers) = (greeting("peer-hello-request"), greeting("peer-hello-answer"));
             let mut younger = answers.clone();
             younger[0] ^= 1;
-            Samples::from([
+            let map = frames.iter().find(|(found, _)| found == "map-message").unwrap().1[2..].to_vec();
+            let mut samples = ending("-message");
+            samples.extend([
                 ("agreed".to_owned(), [asks.clone(), answers].concat()),
                 ("differ".to_owned(), [asks.clone(), younger].concat()),
                 ("alone".to_owned(), asks),
-            ])
+                ("map".to_owned(), map),
+            ]);
+            samples
         }
         "http" => HTTP_SAMPLES
             .iter()

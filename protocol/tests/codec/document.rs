@@ -14,7 +14,7 @@ use dht_protocol::placement::ring::Ring;
 use dht_protocol::status::{Meaning, Status};
 use dht_protocol::value::ValueType;
 
-use crate::samples;
+use crate::{peer_samples, samples};
 
 const DOCUMENT: &str = include_str!("../../PROTOCOL.md");
 const LIMITS_SOURCE: &str = include_str!("../../src/limits.rs");
@@ -59,13 +59,15 @@ fn the_version_is_that_of_the_code() {
 #[test]
 fn every_hex_block_is_what_the_code_writes() {
     let blocks = hex_blocks();
-    let samples = samples::all();
+    let frames = samples::all().into_iter().map(|sample| (sample.name, sample.frame));
+    let messages = peer_samples::all().into_iter().map(|(name, message)| (name, message.encode()));
+    let samples: Vec<(&str, Vec<u8>)> = frames.chain(messages).collect();
     let names: BTreeSet<&str> = blocks.iter().map(|(name, _)| *name).collect();
     assert_eq!(names.len(), blocks.len(), "a name stands twice");
-    assert_eq!(names, samples.iter().map(|sample| sample.name).collect::<BTreeSet<_>>());
+    assert_eq!(names, samples.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>());
     for (name, bytes) in blocks {
-        let sample = samples.iter().find(|sample| sample.name == name).unwrap();
-        assert_eq!(bytes, sample.frame, "{name}");
+        let (_, expected) = samples.iter().find(|(known, _)| *known == name).unwrap();
+        assert_eq!(bytes, *expected, "{name}");
     }
 }
 
@@ -160,6 +162,14 @@ fn the_limits_are_those_of_the_code() {
         PARTITIONS_DEFAULT,
         NODES_MAX,
         ADDRESS_BYTES_MAX,
+        MAP_MEMBERS_MAX,
+        REPLICA_MAP_BYTES_MAX,
+        ACCUSED_MAX,
+        PREPARE_ENTRIES_MAX,
+        COPY_PIECE_ENTRIES_MAX,
+        COPY_OUTCOMES_MAX,
+        PEER_MESSAGE_BYTES_MAX,
+        PEER_MESSAGE_FIXED_BYTES_MAX,
         WRITE_SPAN_MAX,
         REFUSAL_TEXT_BYTES_MAX,
         STAT_NAME_BYTES_MAX,
@@ -170,6 +180,22 @@ fn the_limits_are_those_of_the_code() {
     let in_source: Vec<&str> =
         LIMITS_SOURCE.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next()).collect();
     assert_eq!(in_source, limits.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "limits.rs has others");
+}
+
+#[test]
+fn the_kinds_of_messages_are_those_of_the_code() {
+    let rows: Vec<(u64, &str)> = table("messages").iter().map(|row| (number(row[0]), row[1])).collect();
+    assert!(rows.is_sorted_by(|a, b| a.0 < b.0));
+    let mut shown = BTreeSet::new();
+    for (name, message) in peer_samples::all() {
+        let kind = u64::from(message.encode()[1]);
+        let (_, upper) = rows.iter().find(|(known, _)| *known == kind).unwrap();
+        // `COPY` is shown once for each of its parts.
+        let lower = upper.to_lowercase().replace('_', "-");
+        assert!(name.strip_suffix("-message").unwrap().starts_with(&lower), "{name} is a {upper}");
+        shown.insert(kind);
+    }
+    assert_eq!(shown, rows.iter().map(|(kind, _)| *kind).collect());
 }
 
 #[test]

@@ -6,5 +6,7 @@
 
 mod document;
 mod mutated;
+mod peer;
+mod peer_samples;
 mod round_trip;
 mod samples;

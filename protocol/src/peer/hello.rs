@@ -1,5 +1,4 @@
-//! Messages between daemons. So far one: the greeting by which the daemons of a static cluster find out that
-//! they were told different things.
+//! The greeting by which the daemons of a static cluster find out that they were told different things.
 
 use crate::error::Malformed;
 use crate::ids::{ClusterId, Incarnation, NodeId};
