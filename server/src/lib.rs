@@ -22,6 +22,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod control;
@@ -36,6 +37,7 @@ pub mod memory;
 pub mod metrics;
 pub mod net;
 pub mod node;
+pub mod planted;
 pub mod process;
 pub mod reload;
 pub mod replication;
@@ -44,4 +46,5 @@ pub mod server;
 pub mod store;
 mod sync;
 pub mod throttle;
+pub mod timings;
 pub mod tuning;

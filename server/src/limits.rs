@@ -2,7 +2,8 @@
 //! `store::limits`.
 
 use dht_protocol::limits::{
-    BODY_BYTES_MAX, HEADER_BYTES, KEY_BYTES_MAX, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ENTRIES_MAX, VALUE_BYTES_MAX,
+    BODY_BYTES_MAX, HEADER_BYTES, KEY_BYTES_MAX, NODES_MAX, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ENTRIES_MAX,
+    VALUE_BYTES_MAX,
 };
 
 /// Most worker threads.
@@ -222,3 +223,18 @@ const _: () = assert!(STALL_TIMEOUT_S_DEFAULT <= STALL_TIMEOUT_S_MAX);
 const _: () = assert!(STALL_TIMEOUT_S_MAX * 1_000 <= i32::MAX as u64);
 const _: () = assert!(IDLE_TIMEOUT_S_MAX <= u32::MAX as u64 / 2);
 const _: () = assert!(SWEEP_SLOTS_MAX <= CONNECTIONS_PER_WORKER_MAX);
+
+/// Starts of nodes that a coordinator keeps account of, whether they are listed or not.
+pub const CONTACTS_MAX: usize = 2 * NODES_MAX;
+/// A start of a node that has sent nothing for so long is no longer kept account of, seconds.
+pub const CONTACT_KEPT_S: u64 = 60;
+/// Answers to one start of a node that a coordinator remembers, so as to know their echo.
+pub const BEATS_REMEMBERED_MAX: usize = 16;
+/// Messages that a coordinator has ready at once. One more is dropped, and counted: any of them may be lost on its way too.
+pub const COORDINATOR_ACTIONS_MAX: usize = 8 * NODES_MAX;
+/// By how much a coordinator whose store was lost raises the epoch, and each configuration's number: past all that it may have
+/// given out and not know of.
+pub const RECOVERY_STEP: u32 = 1_024;
+
+// A map goes to every node, and each may have been answered meanwhile.
+const _: () = assert!(COORDINATOR_ACTIONS_MAX >= 4 * NODES_MAX);

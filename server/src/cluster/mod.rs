@@ -1,3 +1,9 @@
-//! How daemons come to one cluster. So far: members of a static one find out whether they were told the same.
+//! How daemons come to one cluster, and stay one.
+//!
+//! * `greeting`: members of a static cluster find out whether they were told the same.
 
 pub mod greeting;
+mod heartbeat;
+pub mod node;
+#[cfg(test)]
+mod node_tests;

@@ -193,9 +193,9 @@ impl Directory {
     ///
     /// # Errors
     /// [`OutOfMemory`]; nothing changed.
-    pub(super) fn add_root(&mut self) -> Result<LeafAt, OutOfMemory> {
+    pub(super) fn add_root(&mut self, limit: Limit) -> Result<LeafAt, OutOfMemory> {
         debug_assert!(self.head.leaves.is_empty());
-        heap::grow(&mut self.head.leaves, 1, &mut self.charge, Limit::Hold)?;
+        heap::grow(&mut self.head.leaves, 1, &mut self.charge, limit)?;
         let (start, bits) = (self.head.start, self.rank.span_bits());
         self.head.leaves.push(Leaf::without_pieces(start, bits));
         self.rank.add(start, bits);
@@ -230,32 +230,32 @@ impl Directory {
     ///
     /// # Errors
     /// [`OutOfMemory`]; nothing changed.
-    pub(super) fn reserve_one(&mut self, at: LeafAt) -> Result<LeafAt, OutOfMemory> {
+    pub(super) fn reserve_one(&mut self, at: LeafAt, limit: Limit) -> Result<LeafAt, OutOfMemory> {
         let at = if self.block(at.block as usize).leaves.len() < BLOCK_LEAVES_MAX {
             at
         } else {
-            self.split_block(at)?
+            self.split_block(at, limit)?
         };
         let leaves =
             if at.block == 0 { &mut self.head.leaves } else { &mut self.rest[at.block as usize - 1].leaves };
         if leaves.len() == leaves.capacity() {
             let capacity = (leaves.len() + (leaves.len() / 4).max(1)).min(BLOCK_LEAVES_MAX);
             self.moved_bytes += size_of_val(leaves.as_slice()) as u32;
-            heap::grow(leaves, capacity, &mut self.charge, Limit::Hold)?;
+            heap::grow(leaves, capacity, &mut self.charge, limit)?;
         }
         Ok(at)
     }
 
     /// Cuts the block of `at` in two and says where that leaf stands then.
-    fn split_block(&mut self, at: LeafAt) -> Result<LeafAt, OutOfMemory> {
+    fn split_block(&mut self, at: LeafAt, limit: Limit) -> Result<LeafAt, OutOfMemory> {
         const KEPT: usize = BLOCK_LEAVES_MAX / 2;
         if self.rest.len() == self.rest.capacity() {
             let capacity = self.rest.len() + (self.rest.len() / 4).max(REST_GROWTH_MIN);
             self.moved_bytes += size_of_val(self.rest.as_slice()) as u32;
-            heap::grow(&mut self.rest, capacity, &mut self.charge, Limit::Hold)?;
+            heap::grow(&mut self.rest, capacity, &mut self.charge, limit)?;
         }
         let mut leaves = Vec::new();
-        heap::grow(&mut leaves, BLOCK_LEAVES_MAX * 3 / 4, &mut self.charge, Limit::Hold)?;
+        heap::grow(&mut leaves, BLOCK_LEAVES_MAX * 3 / 4, &mut self.charge, limit)?;
         leaves.extend(self.block_mut(at.block as usize).leaves.drain(KEPT..));
         let start = leaves[0].start();
         let behind = self.rest.len() - at.block as usize;

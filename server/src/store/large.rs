@@ -30,10 +30,17 @@ impl LargeValue {
     /// # Errors
     /// [`OutOfMemory`]: the limit is reached; nothing was allocated.
     pub fn concat(parts: &[&[u8]], memory: &Arc<MemoryAccount>) -> Result<Arc<LargeValue>, OutOfMemory> {
-        let length = parts.iter().map(|part| part.len()).sum();
-        let price = allocated_bytes(length) + allocated_bytes(size_of::<LargeValue>() + 16);
+        let price = price_of(parts.iter().map(|part| part.len()).sum());
         let charge = Charge::try_new(Arc::clone(memory), MemoryKind::LargeValues, price)?;
         Ok(Arc::new(LargeValue { bytes: parts.concat().into(), _charge: charge }))
+    }
+
+    /// As [`LargeValue::copy_of`], past the memory limit if it must be.
+    #[must_use]
+    pub(super) fn copy_over_limit(bytes: &[u8], memory: &Arc<MemoryAccount>) -> Arc<LargeValue> {
+        let mut charge = Charge::empty(Arc::clone(memory), MemoryKind::LargeValues);
+        charge.grow_over_limit(price_of(bytes.len()));
+        Arc::new(LargeValue { bytes: bytes.into(), _charge: charge })
     }
 
     /// The value.
@@ -41,6 +48,11 @@ impl LargeValue {
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// What a block of so many bytes costs, with its reference counts.
+fn price_of(bytes: usize) -> u64 {
+    allocated_bytes(bytes) + allocated_bytes(size_of::<LargeValue>() + 16)
 }
 
 impl Deref for LargeValue {

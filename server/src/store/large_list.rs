@@ -45,14 +45,14 @@ impl LargeList {
     ///
     /// # Errors
     /// [`OutOfMemory`]; nothing changed.
-    pub(super) fn reserve_one(&mut self) -> Result<(), OutOfMemory> {
+    pub(super) fn reserve_one(&mut self, limit: Limit) -> Result<(), OutOfMemory> {
         if self.free.is_some() {
             return Ok(());
         }
         if self.places.len() >= u32::MAX as usize {
             return Err(OutOfMemory);
         }
-        self.places.reserve_one(&mut self.charge, Limit::Hold)
+        self.places.reserve_one(&mut self.charge, limit)
     }
 
     /// Index that the next [`LargeList::insert`] will give its value.

@@ -33,6 +33,7 @@ mod probe;
 mod rank;
 mod rehash;
 mod relocate;
+mod replica_partition;
 mod resize;
 mod scan;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use partition::Partition;
 pub use pieces::Pieces;
 pub use pool::Pool;
 pub use probe::Probe;
+pub use replica_partition::ReplicaPartition;
 pub use scan::{PageBounds, ScanItem, ScanStep};
 pub use steps::{Step, StepBooks, StepKind};
 pub use usage::{Maintained, PartitionUsage};

@@ -12,6 +12,7 @@ use dht_protocol::placement::hash::{HashKey, KeyHash};
 use dht_protocol::placement::ring::Ring;
 
 use super::directory::Span;
+use super::large::LargeValue;
 use super::pool::Pool;
 use super::probe::Probe;
 use super::scan::{PageBounds, ScanItem, ScanStep};
@@ -83,6 +84,22 @@ impl Partition {
         let displaced = self.table.put(hash, key, &value, version)?;
         self.seq += 1;
         Ok(Written { version, displaced })
+    }
+
+    /// Writes `value` under `key` as `version`, which comes from a replicated log, past the memory limit if it must be. Gives the
+    /// large value that it replaced.
+    ///
+    /// # Errors
+    /// [`StoreError::Crowded`], and [`StoreError::OutOfMemory`] where the arena has no more names for entries; no key, value or
+    /// version changed.
+    pub(super) fn put_replicated(
+        &mut self,
+        hash: KeyHash,
+        key: &[u8],
+        value: &NewValue<'_>,
+        version: Version,
+    ) -> Result<Option<Arc<LargeValue>>, StoreError> {
+        self.table.put_over_limit(hash, key, value, version)
     }
 
     /// Removes `key`; `None` if it is absent. The version is the delete's own number.

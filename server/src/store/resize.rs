@@ -33,14 +33,14 @@ impl<H: HashKeys> Table<H> {
     ///
     /// # Errors
     /// [`StoreError::OutOfMemory`]: it would have to grow; [`StoreError::Crowded`]: it cannot grow or split.
-    pub(super) fn make_room(&mut self, hash: KeyHash) -> Result<LeafAt, StoreError> {
+    pub(super) fn make_room(&mut self, hash: KeyHash, limit: Limit) -> Result<LeafAt, StoreError> {
         let at = match self.directory.locate(hash) {
             Some(at) => at,
-            None => self.directory.add_root()?,
+            None => self.directory.add_root(limit)?,
         };
         let leaf = self.directory.leaf(at);
         if !leaf.has_room() {
-            return self.enlarge(at, hash);
+            return self.enlarge(at, hash, limit);
         }
         match leaf.lines_to_pass(hash, &self.pool) {
             Some(passed) if passed > PROBE_LINES_MAX => Ok(self.relieve(at, hash)),
@@ -49,16 +49,16 @@ impl<H: HashKeys> Table<H> {
     }
 
     /// Makes a full leaf bigger, or two.
-    fn enlarge(&mut self, at: LeafAt, hash: KeyHash) -> Result<LeafAt, StoreError> {
+    fn enlarge(&mut self, at: LeafAt, hash: KeyHash, limit: Limit) -> Result<LeafAt, StoreError> {
         let leaf = self.directory.leaf(at);
         let (pieces_count, width) = (leaf.pieces_count(), leaf.width());
         if pieces_count < LEAF_PIECES_MAX {
-            self.rebuild(at, grown(pieces_count).min(LEAF_PIECES_MAX), width, Limit::Hold)?;
+            self.rebuild(at, grown(pieces_count).min(LEAF_PIECES_MAX), width, limit)?;
         } else if leaf.bits() < LEAF_BITS_MAX {
-            let at = self.split(at, hash)?;
+            let at = self.split(at, hash, limit)?;
             return if self.directory.leaf(at).has_room() { Ok(at) } else { Err(StoreError::Crowded) };
         } else if pieces_count < LEAF_PIECES_HARD_MAX {
-            self.rebuild(at, grown(pieces_count).min(LEAF_PIECES_HARD_MAX), width, Limit::Hold)?;
+            self.rebuild(at, grown(pieces_count).min(LEAF_PIECES_HARD_MAX), width, limit)?;
         } else {
             return Err(StoreError::Crowded);
         }
@@ -70,7 +70,7 @@ impl<H: HashKeys> Table<H> {
         if self.directory.leaf(at).bits() == LEAF_BITS_MAX {
             return at;
         }
-        match self.split(at, hash) {
+        match self.split(at, hash, Limit::Hold) {
             Ok(at) => at,
             // The directory may have been rearranged, no more.
             Err(OutOfMemory) => self.directory.locate(hash).unwrap_or(at),
@@ -117,9 +117,9 @@ impl<H: HashKeys> Table<H> {
 
     /// Splits the leaf at `at` in the middle of its range; gives the half for `hash`, which has room for it unless
     /// that half got everything.
-    fn split(&mut self, at: LeafAt, hash: KeyHash) -> Result<LeafAt, OutOfMemory> {
+    fn split(&mut self, at: LeafAt, hash: KeyHash, limit: Limit) -> Result<LeafAt, OutOfMemory> {
         let timer = self.begin_step(StepKind::Growth);
-        let at = self.directory.reserve_one(at)?;
+        let at = self.directory.reserve_one(at, limit)?;
         let old = self.directory.leaf(at);
         let width = old.width();
         let mut hashed = [(KeyHash(0), 0); LEAF_ENTRIES_MAX];
@@ -135,8 +135,8 @@ impl<H: HashKeys> Table<H> {
         let pieces = |entries: usize, takes_hash: bool| roomy(entries + usize::from(takes_hash), width);
         let left_pieces = pieces(count - right_count, !goes_right(hash));
         let right_pieces = pieces(right_count, goes_right(hash));
-        let mut left = Leaf::new(old.start(), bits, left_pieces, width, &self.pool, Limit::Hold)?;
-        let mut right = match Leaf::new(middle, bits, right_pieces, width, &self.pool, Limit::Hold) {
+        let mut left = Leaf::new(old.start(), bits, left_pieces, width, &self.pool, limit)?;
+        let mut right = match Leaf::new(middle, bits, right_pieces, width, &self.pool, limit) {
             Ok(right) => right,
             Err(refused) => {
                 left.free(&self.pool);

@@ -77,6 +77,17 @@ struct Place {
     address: Address,
 }
 
+/// An entry about to be written.
+#[derive(Clone, Copy)]
+struct Writing<'a> {
+    hash: KeyHash,
+    key: &'a [u8],
+    value: &'a NewValue<'a>,
+    version: Version,
+    /// Whether it may go past the memory limit.
+    limit: Limit,
+}
+
 /// What has to be known of an entry that is to go.
 #[derive(Clone, Copy)]
 struct Old {
@@ -84,6 +95,17 @@ struct Old {
     extent_bytes: usize,
     /// Where a large value is kept.
     large: Option<u32>,
+}
+
+impl<'a> Writing<'a> {
+    /// The entry as it will lie in the arena; a large value's index is yet to be filled in.
+    fn entry(&self) -> Entry<'a> {
+        let body = match self.value {
+            NewValue::Inline(value) => Body::Inline(value.bytes),
+            NewValue::Large(_, large) => Body::Large { index: 0, value_bytes: large.len() as u32 },
+        };
+        Entry { version: self.version, value_type: self.value.value_type(), key: self.key, body }
+    }
 }
 
 impl Old {
@@ -155,13 +177,32 @@ impl<H: HashKeys> Table<H> {
         value: &NewValue<'_>,
         version: Version,
     ) -> Result<Option<Arc<LargeValue>>, StoreError> {
+        self.write(&Writing { hash, key, value, version, limit: Limit::Hold })
+    }
+
+    /// As [`Table::put`], past the memory limit if it must be.
+    ///
+    /// # Errors
+    /// [`StoreError::Crowded`]; [`StoreError::OutOfMemory`] where the arena has no more names for entries.
+    pub(super) fn put_over_limit(
+        &mut self,
+        hash: KeyHash,
+        key: &[u8],
+        value: &NewValue<'_>,
+        version: Version,
+    ) -> Result<Option<Arc<LargeValue>>, StoreError> {
+        self.write(&Writing { hash, key, value, version, limit: Limit::Exceed })
+    }
+
+    fn write(&mut self, new: &Writing<'_>) -> Result<Option<Arc<LargeValue>>, StoreError> {
         self.step = Step::default();
         let dead_before = self.arena.dead_bytes();
-        let mut written = self.try_put(hash, key, value, version);
+        let hash = new.hash;
+        let mut written = self.try_write(new);
         if written.as_ref().err() == Some(&StoreError::OutOfMemory)
-            && self.reclaim(hash, copied_bytes(key, value))
+            && self.reclaim(hash, copied_bytes(new.key, new.value))
         {
-            written = self.try_put(hash, key, value, version);
+            written = self.try_write(new);
         }
         if written.is_ok() {
             self.pay_for_compaction(dead_before);
@@ -176,34 +217,23 @@ impl<H: HashKeys> Table<H> {
         written
     }
 
-    fn try_put(
-        &mut self,
-        hash: KeyHash,
-        key: &[u8],
-        value: &NewValue<'_>,
-        version: Version,
-    ) -> Result<Option<Arc<LargeValue>>, StoreError> {
+    fn try_write(&mut self, new: &Writing<'_>) -> Result<Option<Arc<LargeValue>>, StoreError> {
         let mut visited = 0;
-        let found = self.find(hash, key, &mut visited).map(|(place, view)| (place, Old::of(&view)));
+        let found = self.find(new.hash, new.key, &mut visited).map(|(place, view)| (place, Old::of(&view)));
         self.step.slots += visited;
         match found {
-            Some((place, old)) => Ok(self.overwrite(place, old, hash, key, value, version)?),
+            Some((place, old)) => Ok(self.overwrite(place, old, new)?),
             None => {
-                self.insert(hash, key, value, version)?;
+                self.insert(new)?;
                 Ok(None)
             }
         }
     }
 
-    fn insert(
-        &mut self,
-        hash: KeyHash,
-        key: &[u8],
-        value: &NewValue<'_>,
-        version: Version,
-    ) -> Result<(), StoreError> {
-        let at = self.make_room(hash)?;
-        let address = self.append(at, hash, &new_entry(key, value, version), value, 1)?;
+    fn insert(&mut self, new: &Writing<'_>) -> Result<(), StoreError> {
+        let Writing { hash, key, value, .. } = *new;
+        let at = self.make_room(hash, new.limit)?;
+        let address = self.append(at, new, 1)?;
         self.step.slots += 1;
         self.directory.leaf_mut(at).insert(hash, address.0, &self.pool);
         self.count_in(key.len(), value.len(), matches!(value, NewValue::Large(..)));
@@ -214,20 +244,17 @@ impl<H: HashKeys> Table<H> {
         &mut self,
         place: Place,
         old: Old,
-        hash: KeyHash,
-        key: &[u8],
-        value: &NewValue<'_>,
-        version: Version,
+        new: &Writing<'_>,
     ) -> Result<Option<Arc<LargeValue>>, OutOfMemory> {
-        let entry = new_entry(key, value, version);
+        let Writing { hash, key, value, .. } = *new;
         let displaced = match (old.large, value) {
-            (None, NewValue::Inline(_)) if self.arena.overwrite(place.address, &entry, hash) => {
+            (None, NewValue::Inline(_)) if self.arena.overwrite(place.address, &new.entry(), hash) => {
                 self.step.bytes += copied_bytes(key, value);
                 None
             }
             _ => {
                 let width = self.directory.leaf(place.at).width();
-                let address = self.append(place.at, hash, &entry, value, OVERWRITTEN_VERSION_BYTES)?;
+                let address = self.append(place.at, new, OVERWRITTEN_VERSION_BYTES)?;
                 let is_as_it_was = self.directory.leaf(place.at).width() == width;
                 let slot =
                     if is_as_it_was { place.slot } else { self.slot_of(place.at, hash, place.address) };
@@ -252,17 +279,16 @@ impl<H: HashKeys> Table<H> {
     fn append(
         &mut self,
         at: LeafAt,
-        hash: KeyHash,
-        entry: &Entry<'_>,
-        value: &NewValue<'_>,
+        new: &Writing<'_>,
         version_bytes_min: usize,
     ) -> Result<Address, OutOfMemory> {
+        let Writing { hash, key, value, limit, .. } = *new;
         let address = match value {
-            NewValue::Inline(_) => self.arena.append(entry, hash, version_bytes_min, Limit::Hold)?,
+            NewValue::Inline(_) => self.arena.append(&new.entry(), hash, version_bytes_min, limit)?,
             NewValue::Large(_, large) => {
-                self.larges.reserve_one()?;
-                let entry = with_index(*entry, self.larges.next_index());
-                match self.arena.append(&entry, hash, version_bytes_min, Limit::Hold) {
+                self.larges.reserve_one(limit)?;
+                let entry = with_index(new.entry(), self.larges.next_index());
+                match self.arena.append(&entry, hash, version_bytes_min, limit) {
                     Ok(address) => {
                         self.larges.insert(Arc::clone(large));
                         address
@@ -274,14 +300,14 @@ impl<H: HashKeys> Table<H> {
                 }
             }
         };
-        if let Err(refused) = self.widen_for(address, at, Limit::Hold) {
+        if let Err(refused) = self.widen_for(address, at, limit) {
             if let Some(index) = self.arena.view(address).large_index() {
                 self.larges.remove(index);
             }
             self.arena.kill(address);
             return Err(refused);
         }
-        self.step.bytes += copied_bytes(entry.key, value);
+        self.step.bytes += copied_bytes(key, value);
         Ok(address)
     }
 
@@ -398,15 +424,6 @@ impl<H: HashKeys> Drop for Table<H> {
     fn drop(&mut self) {
         self.directory.clear(&self.pool);
     }
-}
-
-/// The entry for a value; a large one's index is yet to be filled in.
-fn new_entry<'a>(key: &'a [u8], value: &NewValue<'a>, version: Version) -> Entry<'a> {
-    let body = match value {
-        NewValue::Inline(value) => Body::Inline(value.bytes),
-        NewValue::Large(_, large) => Body::Large { index: 0, value_bytes: large.len() as u32 },
-    };
-    Entry { version, value_type: value.value_type(), key, body }
 }
 
 fn with_index(entry: Entry<'_>, index: u32) -> Entry<'_> {

@@ -37,9 +37,6 @@ mod memory;
 #[path = "../../../client/src/pool.rs"]
 mod pool;
 #[allow(dead_code, unreachable_pub)]
-#[path = "../../../server/src/replication/mod.rs"]
-mod replication;
-#[allow(dead_code, unreachable_pub)]
 #[path = "../../../client/src/router.rs"]
 mod router;
 #[allow(dead_code, unreachable_pub)]
@@ -51,6 +48,8 @@ mod write_tokens;
 
 mod explore;
 mod limits;
+#[allow(dead_code, unreachable_pub)]
+mod replication;
 mod store;
 mod sync;
 mod wire;

@@ -1,0 +1,146 @@
+//! What a primary knows of a replica that counts for commit: a backup, or a newcomer that has all there is.
+//!
+//! Invariants:
+//! 1. Only acknowledgements of the present list count, and only from a follower that is ready for it.
+
+use dht_protocol::ids::{Cfg, Member, PartitionId, Seq};
+use dht_protocol::peer::{ListTag, LogEntry, PeerBody};
+
+use super::context::{Context, at};
+use super::limits::{MESSAGE_BYTES_MAX, MESSAGE_ENTRIES_MAX};
+use super::log::seq_of;
+use crate::clock::Time;
+use crate::timings::RESEND;
+
+/// A replica that counts for commit.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) member: Member,
+    /// `Some`: a newcomer, not in sync by the map.
+    pub(super) newcomer: Option<Candidacy>,
+    /// Last entry of the present list that it has, without a gap; `None`: it has not got the list yet.
+    acked: Option<Seq>,
+    /// Last entry sent.
+    sent: Seq,
+    sent_at: Time,
+    /// The commit point that went out last with this list; `None`: nothing of it did.
+    told: Option<Seq>,
+    /// Since when it has owed an acknowledgement.
+    pub(super) owes_since: Option<Time>,
+}
+
+/// How far a newcomer is on its way into the set.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Candidacy {
+    /// Whether the last part of its copy has arrived.
+    pub(super) is_filled: bool,
+    /// When its addition was last proposed under the present configuration.
+    pub(super) proposed_at: Option<Time>,
+}
+
+impl Follower {
+    pub(super) fn new(now: Time, member: Member, newcomer: Option<Candidacy>) -> Follower {
+        Follower {
+            member,
+            newcomer,
+            acked: None,
+            sent: Seq::ZERO,
+            sent_at: now,
+            told: None,
+            owes_since: None,
+        }
+    }
+
+    /// Whether entries may be sent to it.
+    fn is_ready(&self) -> bool {
+        self.newcomer.is_none_or(|candidacy| candidacy.is_filled)
+    }
+
+    /// Whether its addition has been proposed, so that it counts until the map has moved on.
+    pub(super) fn is_proposed(&self) -> bool {
+        self.newcomer.is_some_and(|candidacy| candidacy.proposed_at.is_some())
+    }
+
+    /// A new list: nothing of it has been sent.
+    pub(super) fn on_new_list(&mut self, now: Time, list: ListTag) {
+        self.acked = None;
+        self.sent = Seq(list.base.0 - 1);
+        (self.told, self.owes_since) = (None, Some(now));
+    }
+
+    /// It has the list up to `upto`.
+    pub(super) fn on_ack(&mut self, now: Time, upto: Seq) {
+        if self.is_ready() && self.acked.is_none_or(|acked| upto > acked) {
+            self.acked = Some(upto);
+            self.sent = self.sent.max(upto);
+            self.sent_at = now;
+            self.owes_since = Some(now);
+        }
+    }
+
+    /// Up to which entry it has the list; `None`: it has not got it.
+    pub(super) fn acked(&self) -> Option<Seq> {
+        self.acked
+    }
+
+    /// Whether it has the list up to `last`.
+    pub(super) fn has_all(&self, last: Seq) -> bool {
+        self.acked.is_some_and(|acked| acked >= last)
+    }
+
+    /// Whether it has not heard the present commit point.
+    pub(super) fn lacks_commit(&self, commit: Seq) -> bool {
+        self.told.is_none_or(|told| told < commit)
+    }
+
+    /// Sends what it has not been sent, from `prepared`, whose first entry is the one behind `commit`; and again what it has not
+    /// acknowledged in time. The commit point alone goes out where `tell_commit`.
+    pub(super) fn send<'e>(
+        &mut self,
+        context: &mut Context<'_>,
+        (partition, cfg): (PartitionId, Cfg),
+        list: ListTag,
+        commit: Seq,
+        prepared: &(impl ExactSizeIterator<Item = &'e LogEntry> + Clone),
+        tell_commit: bool,
+    ) {
+        if !self.is_ready() {
+            return;
+        }
+        let last = Seq(commit.0 + prepared.len() as u64);
+        if self.has_all(last) {
+            self.owes_since = None;
+        } else {
+            self.owes_since.get_or_insert(context.now);
+        }
+        let is_late = context.now.since(self.sent_at) >= RESEND;
+        let mut is_due = self.told.is_none() || (tell_commit && self.lacks_commit(commit));
+        if !self.has_all(last) && is_late {
+            self.sent = self.acked.unwrap_or(Seq(list.base.0 - 1));
+            is_due = true;
+        }
+        // What is committed is gone from the list; a follower has acknowledged it.
+        self.sent = self.sent.max(commit);
+        while self.sent < last || is_due {
+            let skipped = (self.sent.0 - commit.0) as usize;
+            let entries = cut(prepared.clone().skip(skipped));
+            self.sent = entries.last().map_or(self.sent, seq_of);
+            (self.sent_at, self.told) = (context.now, Some(commit));
+            context.send(self.member, PeerBody::Prepare { at: at(partition, cfg), list, commit, entries });
+            is_due = false;
+        }
+    }
+}
+
+/// As many entries as one message takes, one at least where there is one.
+fn cut<'e>(entries: impl Iterator<Item = &'e LogEntry>) -> Vec<LogEntry> {
+    let (mut taken, mut bytes): (Vec<LogEntry>, usize) = (Vec::new(), 0);
+    for entry in entries.take(MESSAGE_ENTRIES_MAX) {
+        bytes += entry.effect.bytes();
+        if bytes > MESSAGE_BYTES_MAX && !taken.is_empty() {
+            break;
+        }
+        taken.push(entry.clone());
+    }
+    taken
+}
