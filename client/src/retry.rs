@@ -5,19 +5,23 @@
 //!    ends a call in doubt, its outcome is unknown.
 //! 2. A write in doubt goes again only to the node that may have it, under the same incarnation: a restarted node does
 //!    not remember what it did before, nor does another node, and would do it twice.
+//!    Where outcomes are replicated ([`Retry::replicated`]) every node that serves the key knows them, and it may go to
+//!    any.
 //! 3. Reads are never in doubt.
 
 use std::time::{Duration, Instant};
 
 use dht_protocol::ids::{Incarnation, NodeId};
 
-use crate::error::Outcome;
-use crate::limits::{BACKOFF_MAX, BACKOFF_MIN};
+use super::error::Outcome;
+use super::limits::{BACKOFF_MAX, BACKOFF_MIN};
 
 /// The state of one call.
 #[derive(Debug)]
 pub(crate) struct Retry {
     is_write: bool,
+    /// Whether what a write came to is known wherever its key is served.
+    outcomes_are_replicated: bool,
     deadline: Instant,
     attempts_left: u32,
     backoff: Duration,
@@ -57,6 +61,7 @@ impl Retry {
     pub(crate) fn new(is_write: bool, deadline: Instant, attempts_max: u32, seed: u64) -> Retry {
         Retry {
             is_write,
+            outcomes_are_replicated: false,
             deadline,
             attempts_left: attempts_max.max(1),
             backoff: BACKOFF_MIN,
@@ -65,9 +70,15 @@ impl Retry {
         }
     }
 
+    /// As [`Retry::new`], for a cluster in which the outcomes of writes are replicated along with them.
+    #[cfg_attr(not(test), allow(dead_code, reason = "so far no map says that a cluster is replicated"))]
+    pub(crate) fn replicated(is_write: bool, deadline: Instant, attempts_max: u32, seed: u64) -> Retry {
+        Retry { outcomes_are_replicated: true, ..Retry::new(is_write, deadline, attempts_max, seed) }
+    }
+
     /// Whether the call may be sent to this start of that node (rule 2).
     pub(crate) fn may_send(&self, node: NodeId, incarnation: Incarnation) -> bool {
-        self.doubts.iter().all(|doubt| *doubt == (node, incarnation))
+        self.outcomes_are_replicated || self.doubts.iter().all(|doubt| *doubt == (node, incarnation))
     }
 
     /// Whether an earlier attempt may have arrived without an answer.
@@ -161,6 +172,19 @@ mod tests {
         assert!(retry.may_send(NODE, BEFORE));
         assert!(!retry.may_send(NODE, AFTER));
         assert!(!retry.may_send(NodeId(2), BEFORE));
+        assert_eq!(retry.outcome(), Outcome::Unknown);
+    }
+
+    #[test]
+    fn where_outcomes_are_replicated_a_write_in_doubt_goes_to_whoever_serves_it() {
+        let now = Instant::now();
+        let mut retry = Retry::replicated(true, now + Duration::from_secs(5), 3, 42);
+        again(retry.on_failure(now, Failure::Lost(NODE, BEFORE)));
+        assert!(retry.may_send(NODE, AFTER) && retry.may_send(NodeId(2), BEFORE));
+        again(retry.on_failure(now, Failure::Lost(NodeId(2), BEFORE)));
+        assert!(retry.may_send(NodeId(3), BEFORE));
+        assert!(retry.in_doubt(), "it goes as a retry");
+        assert_eq!(retry.on_failure(now, Failure::Refused), Step::AttemptsUsedUp);
         assert_eq!(retry.outcome(), Outcome::Unknown);
     }
 

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use dht_protocol::limits::WRITE_SPAN_MAX;
 use dht_protocol::request::WriteToken;
 
-use crate::sync::{Condvar, Instant, Mutex, lock, wait_until};
+use super::sync::{Condvar, Instant, Mutex, lock, wait_until};
 
 /// The numbers of one client.
 #[derive(Debug)]
