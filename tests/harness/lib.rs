@@ -17,6 +17,7 @@
 //! siege, bystander  an attack on a daemon, and a client who must not notice it
 //! wait              polls a condition under a deadline
 //! fuzzing/          what every input must keep to: for cargo-fuzz, and for seeded runs in the test command
+//! simulation/       a cluster in one thread, from one seed, under every fault there is
 //! random            seeded numbers, so that a failing run can be repeated
 //! ```
 
@@ -39,4 +40,5 @@ pub mod resident;
 pub mod resp_client;
 pub mod routed;
 pub mod siege;
+pub mod simulation;
 pub mod wait;

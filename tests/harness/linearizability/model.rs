@@ -30,6 +30,8 @@ pub(super) struct Values {
     ids: HashMap<Rc<[u8]>, ValueId>,
     /// What appending gave, so that long values are not joined again on every path of the search.
     appended: HashMap<(ValueId, ValueId), ValueId>,
+    /// What adding gave.
+    added: HashMap<(Option<ValueId>, i64), (ValueId, i64)>,
 }
 
 #[derive(Debug)]
@@ -98,12 +100,17 @@ impl Values {
     }
 
     fn add(&mut self, value: Option<ValueId>, delta: i64) -> Option<(ValueId, i64)> {
+        if let Some(&known) = self.added.get(&(value, delta)) {
+            return Some(known);
+        }
         let before = match value {
             None => 0,
             Some(id) => self.entries[id.0 as usize].number?,
         };
         let after = before.checked_add(delta)?;
-        Some((self.intern(after.to_string().as_bytes()), after))
+        let sum = (self.intern(after.to_string().as_bytes()), after);
+        self.added.insert((value, delta), sum);
+        Some(sum)
     }
 
     /// Whether the value could be that of a counter.

@@ -1,0 +1,210 @@
+//! The course of a seed: everything goes wrong, then everything is well, and then the cluster has to be, too.
+
+use dht_protocol::ids::PartitionId;
+
+use crate::linearizability::{Answer, Failure, History, Limits, Op};
+
+use super::queue::{MS, SECOND};
+use super::scenario::Kind;
+use super::workload::KeyKind;
+use super::world::World;
+
+/// From the end of the last fault until all copies are there and requests succeed, nanoseconds.
+const LIVENESS: u64 = 30 * SECOND;
+/// How hard a key's history may be to judge.
+const SEARCH: Limits = Limits { configurations_max: 30_000 };
+
+impl World<'_> {
+    /// Runs the seed to its end, or to a finding.
+    pub(super) fn run(&mut self) {
+        self.start();
+        if !self.run_until(20 * SECOND, World::is_whole) {
+            return self
+                .fail_unless_found(|world| format!("no cluster comes about: {}", world.what_is_missing()));
+        }
+        self.open_for_calls();
+        self.begin_chaos();
+        let began = self.queue.now();
+        if self.scenario.kind == Kind::TotalLoss {
+            let span = SECOND / 2 + self.random.below(2 * SECOND) * self.random.below(5);
+            self.run_until(began + span, |_| false);
+            self.lose_everything();
+        }
+        let longest = began + self.scenario.span_max;
+        self.run_until(longest, move |world| {
+            world.queue.now() - began >= world.scenario.span_min
+                && world.report.operations >= world.scenario.operations_min
+                && world.report.faults_count() >= world.scenario.faults_min
+        });
+        self.end();
+        self.report.nanos = self.queue.now();
+    }
+
+    fn fail_unless_found(&mut self, text: impl FnOnce(&Self) -> String) {
+        if self.finding.is_none() {
+            let text = text(self);
+            self.fail(text);
+        }
+    }
+
+    fn end(&mut self) {
+        self.come_to_rest();
+        self.read_everything();
+        let rest = self.queue.now() + SECOND;
+        self.run_until(rest, |_| false);
+        if self.finding.is_none() {
+            self.check_bounds();
+            self.check_agreement();
+            self.check_counters();
+            self.check_history();
+        }
+    }
+
+    /// Faults stop; within a bound all copies are there, and no call is open.
+    pub(super) fn come_to_rest(&mut self) {
+        if self.finding.is_some() {
+            return;
+        }
+        self.takes_calls = false;
+        self.heal_everything();
+        let until = self.queue.now() + LIVENESS;
+        let whole = self.run_until(until, |world| world.is_whole() && world.is_idle());
+        if !whole {
+            self.fail_unless_found(|world| {
+                let idle = if world.is_idle() { "" } else { "; calls are open still" };
+                format!(
+                    "30 s after the last fault the cluster is not whole: {}{idle}",
+                    world.what_is_missing()
+                )
+            });
+        }
+    }
+
+    /// Every partition takes a write, and every key is read; none of that may fail.
+    fn read_everything(&mut self) {
+        // However impatient the clients were before.
+        (self.scenario.op_timeout, self.scenario.attempt_timeout) = (3 * SECOND, 400 * MS);
+        let from = self.history.len();
+        for key in 0..self.workload.keys.len() {
+            let counter = self.workload.keys[key].kind == KeyKind::Counter;
+            let first =
+                (0..key).all(|at| self.workload.keys[at].partition != self.workload.keys[key].partition);
+            if first && !counter {
+                self.ask(key, Op::Delete);
+            } else if counter {
+                self.ask(key, Op::Add(1));
+            }
+            self.ask(key, Op::Get);
+        }
+        let failed = self.history[from..]
+            .iter()
+            .find(|record| matches!(record.answer, Answer::Unknown | Answer::NotDone));
+        if let Some(record) = failed {
+            let text = format!("all is well, and {:?} of {} fails", record.op, record.key.escape_ascii());
+            self.fail(text);
+        }
+    }
+
+    /// One call, to its end.
+    fn ask(&mut self, key: usize, op: Op) {
+        if self.finding.is_some() {
+            return;
+        }
+        self.call(0, 0, key, op);
+        let until = self.queue.now() + 10 * SECOND;
+        while self.finding.is_none() && self.queue.now() < until && !self.is_idle() {
+            self.run_one();
+        }
+        if !self.is_idle() {
+            self.fail_unless_found(|_| "all is well, and a call does not end within 10 s".to_owned());
+        }
+    }
+
+    fn run_one(&mut self) {
+        let next = self.queue.now() + MS;
+        self.run_until(next, |_| false);
+    }
+
+    /// What is only added to comes to the sum of what was added, give or take what is unknown.
+    fn check_counters(&mut self) {
+        let wrong = self.workload.keys.iter().filter(|info| info.kind == KeyKind::Counter).find_map(|info| {
+            let of_it = self.history.iter().filter(|record| *record.key == *info.name);
+            miscount(of_it.map(|record| (&record.op, &record.answer)))
+                .map(|text| format!("counter {}: {text}", info.name.escape_ascii()))
+        });
+        if let Some(text) = wrong {
+            self.fail(text);
+        }
+    }
+
+    /// Each key has behaved like one register.
+    pub(super) fn check_history(&mut self) {
+        let mut keys: Vec<&[u8]> = self.workload.keys.iter().map(|info| &*info.name).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut records = std::mem::take(&mut self.history);
+        records.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut findings = Vec::new();
+        let mut unjudged = 0;
+        for of_key in records.chunk_by(|a, b| a.key == b.key) {
+            if keys.binary_search(&of_key[0].key.as_slice()).is_err() {
+                continue;
+            }
+            let history: History = of_key.iter().cloned().collect();
+            match history.check_within(SEARCH) {
+                Ok(_) => {}
+                Err(Failure::TooHard { .. }) => unjudged += 1,
+                Err(failure @ Failure::NotLinearizable { .. }) => findings.push(failure.to_string()),
+            }
+        }
+        self.history = records;
+        self.report.unjudged += unjudged;
+        if let Some(text) = findings.into_iter().next() {
+            self.fail(text);
+        }
+    }
+}
+
+/// What is wrong with a counter that is only added to, all additions being positive.
+fn miscount<'r>(records: impl Iterator<Item = (&'r Op, &'r Answer)>) -> Option<String> {
+    let (mut sure, mut perhaps, mut last) = (0i64, 0i64, None);
+    for (op, answer) in records {
+        match (op, answer) {
+            (Op::Add(delta), Answer::Counted { .. }) => sure += delta,
+            (Op::Add(delta), Answer::Unknown) => perhaps += delta,
+            (Op::Get, Answer::Found { value, .. }) => {
+                last = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
+            }
+            _ => {}
+        }
+    }
+    let last = last?;
+    let fits = (sure..=sure + perhaps).contains(&last);
+    (!fits).then(|| format!("it is {last}; {sure} was added, and perhaps {perhaps} besides"))
+}
+
+/// The partitions of a set, in order.
+pub(super) fn mask_of(partitions: impl Iterator<Item = PartitionId>) -> u64 {
+    partitions.fold(0, |mask, partition| mask | 1 << partition.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dht_protocol::ids::Version;
+
+    #[test]
+    fn an_addition_that_is_lost_or_done_twice_is_found() {
+        let check = |read: &[u8]| {
+            let history = [
+                (Op::Add(5), Answer::counted(Version(1), 5)),
+                (Op::Add(3), Answer::Unknown),
+                (Op::Add(9), Answer::NotDone),
+                (Op::Get, Answer::found(Version(2), read)),
+            ];
+            miscount(history.iter().map(|(op, answer)| (op, answer)))
+        };
+        assert_eq!((check(b"5"), check(b"8")), (None, None));
+        assert!(check(b"10").is_some() && check(b"4").is_some() && check(b"17").is_some());
+    }
+}

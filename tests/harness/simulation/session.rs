@@ -1,0 +1,103 @@
+//! Connections between clients and nodes, as TCP gives them: what is sent arrives in order, once or not at all, and perhaps
+//! very late, also after the client has given up on it. A connection belongs to one start of its node, and breaks with it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use dht_protocol::ids::Incarnation;
+use dht_protocol::placement::replica_map::ReplicaMap;
+use dht_server::replication::operation::{KeyAnswer, KeyRequest, Ticket};
+
+/// Names a connection; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SessionId(pub(super) u32);
+
+/// A call's stay in a client's slot: `generation` tells it from those before and after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SlotRef {
+    /// The slot.
+    pub(super) slot: u16,
+    /// Which wait of it.
+    pub(super) generation: u32,
+}
+
+/// Client to node.
+#[derive(Debug)]
+pub(super) enum Up {
+    /// The greeting; answered before anything else is sent.
+    Hello,
+    /// A request.
+    Request(Ticket, KeyRequest),
+    /// Send me your map; on whose behalf, if anybody waits for it.
+    FetchMap(Option<SlotRef>),
+    /// The client lets go: nothing comes after this.
+    Close,
+}
+
+/// Node to client.
+#[derive(Debug)]
+pub(super) enum Down {
+    /// The answer to the greeting.
+    Hello(Incarnation),
+    /// An answer.
+    Answer(Ticket, KeyAnswer),
+    /// The node's map.
+    Map(Option<SlotRef>, Option<Arc<ReplicaMap>>),
+    /// There is no such connection (any more).
+    Reset,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Whose it is.
+    pub(super) client: u16,
+    /// To which address.
+    pub(super) node: u16,
+    /// The start of the node that has taken it.
+    pub(super) taken_by: Option<u32>,
+    /// Whether the client has let go of it: what it has sent still arrives.
+    pub(super) abandoned: bool,
+    /// On their way up, first one first.
+    pub(super) up: VecDeque<Up>,
+    /// On their way down, first one first.
+    pub(super) down: VecDeque<Down>,
+    /// When the last of each direction is due.
+    pub(super) up_due: u64,
+    /// When the last of each direction is due.
+    pub(super) down_due: u64,
+}
+
+/// All connections there ever were.
+#[derive(Default)]
+pub(super) struct Sessions {
+    all: Vec<Session>,
+}
+
+impl Sessions {
+    /// A new one.
+    pub(super) fn open(&mut self, client: u16, node: u16) -> SessionId {
+        self.all.push(Session {
+            client,
+            node,
+            taken_by: None,
+            abandoned: false,
+            up: VecDeque::new(),
+            down: VecDeque::new(),
+            up_due: 0,
+            down_due: 0,
+        });
+        SessionId(self.all.len() as u32 - 1)
+    }
+
+    /// One of them.
+    pub(super) fn get(&mut self, id: SessionId) -> &mut Session {
+        &mut self.all[id.0 as usize]
+    }
+
+    /// Those that this start of the node has taken.
+    pub(super) fn taken_by(&self, node: u16, start: u32) -> Vec<SessionId> {
+        let of_it = |session: &Session| session.node == node && session.taken_by == Some(start);
+        (0..self.all.len()).filter(|&at| of_it(&self.all[at])).map(|at| SessionId(at as u32)).collect()
+    }
+}
