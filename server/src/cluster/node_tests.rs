@@ -4,8 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dht_protocol::ids::{Cfg, ClientId, ClusterId, Epoch, Incarnation, Member, NodeId, PartitionId, Version};
-use dht_protocol::peer::{Beat, FromCoordinator, PeerBody, PeerMessage, ToCoordinator};
+use dht_protocol::ids::{
+    Cfg, ClientId, ClusterId, Epoch, Incarnation, Member, NodeId, PartitionId, Revision, Seq, Version,
+};
+use dht_protocol::peer::{
+    At, Beat, Effect, FromCoordinator, ListTag, LogEntry, PeerBody, PeerMessage, ToCoordinator,
+};
 use dht_protocol::placement::hash::HashKey;
 use dht_protocol::placement::replica_map::{Configuration, ListedNode, OnLoss, ReplicaMap, Settings};
 use dht_protocol::placement::ring::Ring;
@@ -265,6 +269,18 @@ fn a_write_is_answered_when_every_backup_has_it_and_not_before() {
 }
 
 #[test]
+fn a_commit_point_that_was_lost_is_told_again() {
+    let mut village = Village::new(2, 2, 1);
+    village.lost = losing(|body| matches!(body, PeerBody::Prepare { entries, .. } if entries.is_empty()), 1);
+    let ticket = village.put(0, &key(0), "one");
+    village.pass(Duration::from_millis(30));
+    assert_eq!((village.status(ticket), village.commit(1)), (Some(Status::Ok), Version::ABSENT));
+    village.lost = Box::new(|_| false);
+    village.pass(Duration::from_millis(100));
+    assert_eq!(village.commit(1), village.commit(0));
+}
+
+#[test]
 fn entries_that_come_out_of_order_are_acknowledged_without_the_gap() {
     let mut village = Village::new(2, 2, 1);
     village.lost = Box::new(
@@ -444,7 +460,7 @@ fn a_write_that_is_prepared_when_the_set_shrinks_ends_as_unknown() {
     village.pass(Duration::from_millis(4_900));
     assert_eq!(village.status(ticket), None);
     village.pass(Duration::from_millis(200));
-    assert_eq!(village.status(ticket), Some(Status::OutcomeUnknown));
+    assert_eq!(village.abandoned, [ticket]);
     assert_eq!(village.get(0, &key(0)), Ok(None));
 }
 
@@ -763,7 +779,7 @@ fn past_the_bound_on_what_is_prepared_writes_are_told_busy_and_nothing_is_lost()
     let mut village = Village::new(2, 2, 1);
     village.lost = losing(|body| matches!(body, PeerBody::Prepared { .. }), 0);
     let tickets: Vec<Ticket> =
-        (0..PREPARED_ENTRIES_MAX as u32).map(|number| village.put(0, &key(number % 50), "value")).collect();
+        (1..PREPARED_ENTRIES_MAX as u32).map(|number| village.put(0, &key(number % 50), "value")).collect();
     let one_more = village.put(0, &key(0), "too many");
     assert_eq!(village.status(one_more), Some(Status::Busy));
     village.lost = Box::new(|_| false);
@@ -819,6 +835,93 @@ fn clients_that_vanish_are_forgotten_on_every_replica_and_their_retries_are_unkn
     let retry = village.request(1, &key(0), add, Some((OUTCOMES_MAX as u64, true)));
     assert_eq!(village.answer(retry).map(|answer| answer.number), Some(OUTCOMES_MAX as i64));
     assert!(village.nodes[1].replica(P0).unwrap().outcomes <= OUTCOMES_MAX);
+}
+
+#[test]
+fn what_no_primary_says_changes_nothing_and_stops_nobody() {
+    let mut village = Village::new(2, 2, 1);
+    let _ = village.put(0, &key(0), "one");
+    village.pass(Duration::from_millis(50));
+    let table = village.table(1);
+    let at = At { partition: P0, cfg: Cfg::new(1) };
+    let entry = |cfg, seq, key: &str| LogEntry {
+        name: Version::new(Cfg::new(cfg), seq),
+        effect: Effect::Put {
+            key: key.as_bytes().into(),
+            value_type: ValueType::TEXT,
+            value: b"x"[..].into(),
+        },
+        origin: None,
+    };
+    let elsewhere = (0..)
+        .map(|i: u32| format!("other-{i}"))
+        .find(|key| Ring::new(16).unwrap().partition_of(HASH_KEY.hash(key.as_bytes())) != P0);
+    let elsewhere = elsewhere.unwrap();
+    let list = |revision, base, end| ListTag { revision: Revision(revision), base: Seq(base), end: Seq(end) };
+    let bodies = [
+        (list(9, 0, 0), vec![entry(1, 0, &key(1))]),
+        (list(10, 2, 2), vec![entry(1, 2, &elsewhere)]),
+        (list(11, 2, 2), vec![entry(7, 2, &key(1))]),
+        (list(12, 2, 3), vec![entry(1, 2, &key(1)), entry(0, 3, &key(1))]),
+        (list(13, u64::MAX, u64::MAX), vec![entry(1, Version::SEQ_MAX, &key(1))]),
+        (list(14, 2, u64::MAX), Vec::new()),
+    ];
+    for (list, entries) in bodies {
+        let body = PeerBody::Prepare { at, list, commit: Seq(u64::MAX), entries };
+        let message = PeerMessage { from: member(0), to: member(1), epoch: Epoch(1), body };
+        village.nodes[1].on_peer(village.now, message);
+        while village.nodes[1].poll_action().is_some() {}
+        village.nodes[1].check_invariants();
+        assert_eq!(village.table(1), table);
+    }
+    for (upto, refused) in [(u64::MAX, true), (u64::MAX, false), (0, true)] {
+        let body = PeerBody::Prepared { at, revision: Revision(1), upto: Seq(upto), refused };
+        let message = PeerMessage { from: member(1), to: member(0), epoch: Epoch(1), body };
+        village.nodes[0].on_peer(village.now, message);
+        village.nodes[0].check_invariants();
+    }
+}
+
+#[test]
+fn a_primary_that_missed_another_s_term_begins_a_new_one() {
+    let mut village = Village::new(3, 3, 1);
+    // By maps that node 0 does not get, node 1 was primary and is deposed.
+    village.lost = cut_off(1);
+    village.edit(|config| (config.primary, config.backups) = (member(1), vec![member(0), member(2)]));
+    village.tell_map(1);
+    village.edit(|config| {
+        (config.primary, config.backups, config.joining) = (member(0), vec![member(2)], vec![member(1)]);
+    });
+    let beacon = PeerBody::Beacon { number: 1 };
+    let asks = PeerMessage { from: member(1), to: member(0), epoch: Epoch(2), body: beacon };
+    village.nodes[0].on_peer(village.now, asks);
+    village.tell_map(2);
+    village.tell_map(0);
+    assert_eq!(village.get(0, &key(0)), Err(Status::Unavailable), "node 1 may still serve under its lease");
+    village.pass(Duration::from_millis(520));
+    assert_eq!(village.get(0, &key(0)), Ok(None));
+}
+
+#[test]
+fn what_was_built_on_a_refused_entry_is_answered_when_its_no_op_is_committed() {
+    let mut village = Village::new(3, 3, 1);
+    village.accounts[2].set_limit_bytes(0);
+    village.lost = losing(|body| matches!(body, PeerBody::Prepare { .. }), 2);
+    let first = village.put(0, &key(0), "no room");
+    let built = village.request(0, &key(0), put("x", Condition::IfPresent), None);
+    // Node 1 has both entries, as they were, and does not hear that they are no-ops.
+    village.lost = Box::new(|message| match &message.body {
+        PeerBody::Prepare { list, .. } => message.to == member(1) && list.revision > Revision(1),
+        PeerBody::Prepared { .. } => message.from == member(1),
+        _ => false,
+    });
+    village.pass(Duration::from_millis(100));
+    assert_eq!((village.status(first), village.status(built)), (None, None), "node 1 may yet commit both");
+    village.lost = cut_off(0);
+    village.edit(|config| (config.primary, config.backups) = (member(1), Vec::new()));
+    village.tell_map(1);
+    village.pass(Duration::from_millis(520));
+    assert_eq!(village.get(1, &key(0)), Ok(Some("x".into())));
 }
 
 #[test]

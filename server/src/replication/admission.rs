@@ -86,7 +86,8 @@ impl<R> Primary<R> {
                 None => {}
             }
         }
-        let is_full = self.prepared.len() >= PREPARED_ENTRIES_MAX
+        // An entry that forgets a client may come before the write's own.
+        let is_full = self.prepared.len() + 2 > PREPARED_ENTRIES_MAX
             // What is prepared has its client wait for it: there must be room for that before.
             || self.waiting_count >= WAITERS_MAX
             || (self.prepared_bytes >= PREPARED_BYTES_MAX && !self.prepared.is_empty());
@@ -126,6 +127,7 @@ impl<R> Primary<R> {
                 return Some(Ok(outcome));
             }
             Known::Outcome(_) | Known::Forgotten => return Some(Ok(unknown)),
+            Known::New if token.seq <= context.floors.forgotten(client) => return Some(Ok(unknown)),
             Known::New => {}
         }
         let is_twin = |pending: &Pending<R>| {

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use dht_protocol::ids::{Seq, Version};
+use dht_protocol::cursor::Cursor;
+use dht_protocol::ids::{Cfg, ClientId, Seq, Version};
 use dht_protocol::peer::{CopiedEntry, Effect, LogEntry};
 use dht_protocol::placement::hash::{HashKey, KeyHash};
 
@@ -26,6 +27,8 @@ pub(super) struct Applied<S: ReplicaStore> {
     /// Whether it is a state that the partition was in; not so in the middle of a copy.
     pub(super) is_whole: bool,
     hash_key: HashKey,
+    /// Clients of whom something was forgotten since this was last looked at, and up to which number.
+    pub(super) forgotten: Vec<(ClientId, u64)>,
 }
 
 impl<S: ReplicaStore> Applied<S> {
@@ -33,7 +36,15 @@ impl<S: ReplicaStore> Applied<S> {
     pub(super) fn new(store: S, hash_key: HashKey) -> Applied<S> {
         let kept = KeptLog::after(Version::ABSENT);
         let committed = Version::ABSENT;
-        Applied { store, outcomes: Outcomes::default(), committed, kept, is_whole: true, hash_key }
+        Applied {
+            store,
+            outcomes: Outcomes::default(),
+            committed,
+            kept,
+            is_whole: true,
+            hash_key,
+            forgotten: Vec::new(),
+        }
     }
 
     /// Number of the last entry applied.
@@ -43,6 +54,20 @@ impl<S: ReplicaStore> Applied<S> {
 
     pub(super) fn hash_of(&self, key: &[u8]) -> KeyHash {
         self.hash_key.hash(key)
+    }
+
+    /// Whether that entry can be one of this partition's log, under a configuration not above `cfg`: peers' bytes are looked at
+    /// before they reach the table.
+    pub(super) fn could_hold(&self, entry: &LogEntry, cfg: Cfg) -> bool {
+        let is_ours = entry.effect.key().is_none_or(|key| self.is_on_arc(key));
+        is_ours && entry.name.cfg() <= cfg && entry.name.seq() > 0
+    }
+
+    /// Whether the key's hash lies on this partition's arc.
+    pub(super) fn is_on_arc(&self, key: &[u8]) -> bool {
+        let (start, end) = self.store.range();
+        let at = Cursor::of_hash(self.hash_of(key));
+        start <= at && at < end
     }
 
     pub(super) fn read(&self, hash: KeyHash, key: &[u8]) -> Option<Stored> {
@@ -77,6 +102,7 @@ impl<S: ReplicaStore> Applied<S> {
         }
         if let Effect::Forget { client, seq } = entry.effect {
             self.outcomes.forget(client, seq);
+            self.forgotten.push((client, seq));
         }
         self.committed = entry.name;
         self.kept.push(entry, if is_anyone_away { KEPT_ENTRIES_MAX } else { KEPT_ENTRIES_IDLE });

@@ -22,7 +22,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use dht_protocol::ids::{Cfg, Member, PartitionId, Revision, Seq};
+use dht_protocol::ids::{Cfg, Member, PartitionId, Revision, Seq, Version};
 use dht_protocol::peer::{ListTag, LogEntry, PeerBody};
 
 use super::applied::Applied;
@@ -50,6 +50,11 @@ pub(super) struct Backup<R> {
     refused: Option<Seq>,
     /// When the primary was last heard.
     pub(super) heard_at: Time,
+}
+
+/// Whether the numbers of a list are such as entries have.
+fn is_possible(list: ListTag) -> bool {
+    list.base.0 >= 1 && list.base.0 <= Version::SEQ_MAX && list.end.0 <= Version::SEQ_MAX
 }
 
 fn is_same(one: &LogEntry, other: &LogEntry) -> bool {
@@ -106,6 +111,9 @@ impl<R> Backup<R> {
         message: Prepare,
         is_anyone_away: bool,
     ) {
+        if !is_possible(message.list) {
+            return;
+        }
         self.heard_at = context.now;
         let known = self.list.filter(|(cfg, _)| *cfg == message.cfg).map(|(_, list)| list.revision);
         if known.is_some_and(|revision| message.list.revision < revision) {
@@ -116,13 +124,15 @@ impl<R> Backup<R> {
         }
         self.commit_heard = self.commit_heard.max(message.commit);
         for entry in message.entries {
-            self.take_in(applied, message.list.base, entry);
+            if applied.could_hold(&entry, message.cfg) {
+                self.take_in(applied, message.list.base, entry);
+            }
         }
         if !self.is_confirmed {
-            self.confirm(applied.commit(), message.list);
+            self.confirm(applied.committed, message.list);
         }
         if self.is_confirmed {
-            self.close_gap(applied.commit());
+            self.close_gap(applied.committed);
             self.commit(applied, is_anyone_away);
         }
         self.acknowledge(
@@ -176,13 +186,20 @@ impl<R> Backup<R> {
     }
 
     /// Puts the new list in place of the old one, if it is whole.
-    fn confirm(&mut self, commit: Seq, list: ListTag) {
+    fn confirm(&mut self, committed: Version, list: ListTag) {
+        let commit = Seq(committed.seq());
         let first = list.base.0.max(commit.0 + 1);
         let is_whole = (first..=list.end.0).all(|seq| self.ahead.contains_key(&seq));
         // Below the list is what the primary has committed. A replica that was in sync has it.
         let below = list.base.0.saturating_sub(commit.0 + 1) as usize;
         if !is_whole || self.held.len() < below {
             return;
+        }
+        let kept = self.held.iter().take(below);
+        let new = self.ahead.range(first..=list.end.0.max(first)).map(|(_, new)| new);
+        let names = kept.chain(new).map(|prepared| prepared.entry.name);
+        if !std::iter::once(committed).chain(names).is_sorted_by(|one, next| one < next) {
+            return; // No primary makes such a list. It is never confirmed, and this replica will be filled anew.
         }
         let mut old = self.held.split_off(below);
         for seq in first..=list.end.0 {
@@ -200,9 +217,13 @@ impl<R> Backup<R> {
         self.is_confirmed = true;
     }
 
-    /// Moves what has no gap before it any more.
-    fn close_gap(&mut self, commit: Seq) {
-        while let Some(next) = self.ahead.remove(&self.last(commit).next().0) {
+    /// Moves what has no gap before it any more. (An entry whose name does not follow is none that a primary makes.)
+    fn close_gap(&mut self, committed: Version) {
+        while let Some(next) = self.ahead.remove(&self.last(Seq(committed.seq())).next().0) {
+            let last = self.held.back().map_or(committed, |prepared| prepared.entry.name);
+            if next.entry.name <= last {
+                return;
+            }
             self.held.push_back(next);
         }
     }

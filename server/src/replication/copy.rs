@@ -47,6 +47,8 @@ pub(super) struct Copy {
     first: u64,
     /// Parts of the queue that have been sent.
     sent: usize,
+    /// Number behind the last part that has ever been sent.
+    sent_upto: u64,
     sent_at: Time,
     progress_at: Time,
     has_ended: bool,
@@ -86,6 +88,7 @@ impl Copy {
             queue: VecDeque::new(),
             first: 0,
             sent: 0,
+            sent_upto: 0,
             sent_at: now,
             progress_at: now,
             has_ended: false,
@@ -187,7 +190,8 @@ impl Copy {
         if refused {
             return Progress::Refused;
         }
-        let arrived = next.saturating_sub(self.first).min(self.queue.len() as u64) as usize;
+        let arrived =
+            next.min(self.sent_upto).saturating_sub(self.first).min(self.queue.len() as u64) as usize;
         if arrived > 0 {
             self.queue.drain(..arrived);
             self.first += arrived as u64;
@@ -208,6 +212,7 @@ impl Copy {
             let body = PeerBody::Copy { at: at(partition, cfg), stream: self.stream, index, item };
             context.send(self.newcomer, body);
             self.sent += 1;
+            self.sent_upto = self.sent_upto.max(index + 1);
             self.sent_at = context.now;
         }
     }

@@ -27,6 +27,14 @@ impl<R> Primary<R> {
         newcomer: Member,
         has: Version,
     ) {
+        // A candidate that asks has lost what it had. Before it is proposed it can start over.
+        let lost = |follower: &Follower| {
+            let candidacy = follower.newcomer.filter(|candidacy| candidacy.is_filled);
+            follower.member == newcomer && candidacy.is_some() && !follower.is_proposed()
+        };
+        if self.followers.iter().any(lost) {
+            self.drop_newcomer(newcomer);
+        }
         let is_under_way = self.copies.iter().any(|copy| copy.newcomer == newcomer)
             || self.followers.iter().any(|follower| follower.member == newcomer);
         let is_wanted = of.config.joining.contains(&newcomer) && self.is_settled(applied.commit());

@@ -22,6 +22,8 @@ pub struct Floors {
 #[derive(Debug, Default)]
 struct Known {
     floor: u64,
+    /// Highest number whose outcome some partition here has forgotten.
+    forgotten: u64,
     sessions: u32,
 }
 
@@ -50,6 +52,20 @@ impl Floors {
         });
         known.floor = known.floor.max(floor);
         self.drop_surplus();
+    }
+
+    /// Some partition has forgotten the outcomes of `client` up to `seq`. A copy of such a write that lies unread in one of
+    /// its sessions must not be taken for new, whatever the partition's own list still says.
+    pub(crate) fn forget(&mut self, client: ClientId, seq: u64) {
+        if let Some(known) = self.known.get_mut(&client) {
+            known.forgotten = known.forgotten.max(seq);
+        }
+    }
+
+    /// Highest number of `client` whose outcome may be forgotten.
+    #[must_use]
+    pub fn forgotten(&self, client: ClientId) -> u64 {
+        self.known.get(&client).map_or(0, |known| known.forgotten)
     }
 
     /// Lowest number that `client` still waits for, as far as this node has heard.

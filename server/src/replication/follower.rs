@@ -25,6 +25,8 @@ pub(super) struct Follower {
     sent_at: Time,
     /// The commit point that went out last with this list; `None`: nothing of it did.
     told: Option<Seq>,
+    /// When that went out, while nothing has been heard of the follower since: it may be lost, and no entry may follow.
+    unheard_since: Option<Time>,
     /// Since when it has owed an acknowledgement.
     pub(super) owes_since: Option<Time>,
 }
@@ -47,6 +49,7 @@ impl Follower {
             sent: Seq::ZERO,
             sent_at: now,
             told: None,
+            unheard_since: None,
             owes_since: None,
         }
     }
@@ -70,6 +73,7 @@ impl Follower {
 
     /// It has the list up to `upto`.
     pub(super) fn on_ack(&mut self, now: Time, upto: Seq) {
+        self.unheard_since = None;
         if self.is_ready() && self.acked.is_none_or(|acked| upto > acked) {
             self.acked = Some(upto);
             self.sent = self.sent.max(upto);
@@ -88,9 +92,9 @@ impl Follower {
         self.acked.is_some_and(|acked| acked >= last)
     }
 
-    /// Whether it has not heard the present commit point.
+    /// Whether it may not have heard the present commit point.
     pub(super) fn lacks_commit(&self, commit: Seq) -> bool {
-        self.told.is_none_or(|told| told < commit)
+        self.told.is_none_or(|told| told < commit) || self.unheard_since.is_some()
     }
 
     /// Sends what it has not been sent, from `prepared`, whose first entry is the one behind `commit`; and again what it has not
@@ -114,7 +118,9 @@ impl Follower {
             self.owes_since.get_or_insert(context.now);
         }
         let is_late = context.now.since(self.sent_at) >= RESEND;
-        let mut is_due = self.told.is_none() || (tell_commit && self.lacks_commit(commit));
+        let is_untold = self.told.is_none_or(|told| told < commit);
+        let is_unheard = self.unheard_since.is_some_and(|since| context.now.since(since) >= RESEND);
+        let mut is_due = self.told.is_none() || (tell_commit && is_untold) || is_unheard;
         if !self.has_all(last) && is_late {
             self.sent = self.acked.unwrap_or(Seq(list.base.0 - 1));
             is_due = true;
@@ -126,6 +132,7 @@ impl Follower {
             let entries = cut(prepared.clone().skip(skipped));
             self.sent = entries.last().map_or(self.sent, seq_of);
             (self.sent_at, self.told) = (context.now, Some(commit));
+            self.unheard_since = Some(context.now);
             context.send(self.member, PeerBody::Prepare { at: at(partition, cfg), list, commit, entries });
             is_due = false;
         }

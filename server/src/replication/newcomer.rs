@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dht_protocol::ids::{Cfg, Member, PartitionId, Version};
+use dht_protocol::limits::VALUE_BYTES_MAX;
 use dht_protocol::peer::{CopiedEntry, CopyItem, PeerBody};
 use dht_protocol::value::ValueType;
 
@@ -150,6 +151,9 @@ impl<R> Newcomer<R> {
             self.backup = None;
         }
         let Some(stream) = self.stream.as_mut().filter(|stream| stream.from == part.from) else { return };
+        if stream.next == u64::MAX {
+            return; // It is over; what comes of it still is for nobody.
+        }
         stream.heard_at = context.now;
         let mut refused = false;
         if part.index == stream.next {
@@ -226,7 +230,10 @@ fn take_in<S: ReplicaStore>(
                 value_bytes: value_bytes as usize,
                 value: Vec::new(),
             });
-            debug_assert_eq!((partial.version, partial.value.len()), (version, offset as usize));
+            let goes_on = (partial.version, partial.value.len()) == (version, offset as usize);
+            if !goes_on || partial.value.len() + bytes.len() > partial.value_bytes.min(VALUE_BYTES_MAX) {
+                return Err(Broken::Gap);
+            }
             partial.value.extend_from_slice(&bytes);
             if partial.value.len() >= partial.value_bytes
                 && let Some(Partial { key, version, value_type, value, .. }) = stream.partial.take()
@@ -262,6 +269,9 @@ fn take_committed<S: ReplicaStore>(
     if applied.is_whole && (seq_of(&entry) != applied.commit().next() || entry.name <= applied.committed) {
         return Err(Broken::Gap);
     }
+    if entry.effect.key().is_some_and(|key| !applied.is_on_arc(key)) {
+        return Err(Broken::Gap);
+    }
     let reservation = applied.reserve(&entry.effect).ok_or(Broken::Refused)?;
     if applied.is_whole {
         applied.apply(Prepared { entry, reservation }, true);
@@ -273,6 +283,9 @@ fn take_committed<S: ReplicaStore>(
 }
 
 fn write<S: ReplicaStore>(applied: &mut Applied<S>, entry: &CopiedEntry) -> Result<(), Broken> {
+    if !applied.is_on_arc(&entry.key) {
+        return Err(Broken::Gap);
+    }
     let hash = applied.hash_of(&entry.key);
     let reserved = applied.store.reserve(hash, entry.key.len() + entry.value.len()).ok_or(Broken::Refused)?;
     drop(reserved);

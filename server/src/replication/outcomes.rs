@@ -7,15 +7,17 @@
 //! floors a replica has heard of differs, so replicas may remember different records; all of them those that count.
 //!
 //! Where clients vanish, their records stay, up to [`OUTCOMES_MAX`]. Then the primary logs an entry that forgets those of
-//! one client; the client's id goes on a list of [`FORGOTTEN_CLIENTS_MAX`], so that a retry of its is answered *unknown*.
+//! one client; the client's id goes on a list of [`FORGOTTEN_CLIENTS_MAX`], so that a retry of its is answered *unknown*. A
+//! first copy that lies unread in a session while all this happens is known by what its node notes for the session (`floors`).
 //!
 //! Invariants:
 //! 1. No record is of a number up to which its client is forgotten.
 //! 2. `forgotten` has no client twice.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
-use dht_protocol::ids::ClientId;
+use dht_protocol::ids::{ClientId, Version};
 use dht_protocol::peer::{Origin, Outcome, OutcomeRecord};
 
 use super::limits::{FORGOTTEN_CLIENTS_MAX, OUTCOMES_MAX};
@@ -84,11 +86,13 @@ impl Outcomes {
         if self.records.len() <= OUTCOMES_MAX {
             return None;
         }
-        let mut counts: BTreeMap<ClientId, usize> = BTreeMap::new();
-        for (client, _) in self.records.keys() {
-            *counts.entry(*client).or_default() += 1;
+        // Of each client: how many, and its oldest. Of those with as many the one that wrote longest ago.
+        let mut counts: BTreeMap<ClientId, (usize, Reverse<Version>)> = BTreeMap::new();
+        for ((client, _), outcome) in &self.records {
+            let entry = counts.entry(*client).or_insert((0, Reverse(outcome.version)));
+            *entry = (entry.0 + 1, entry.1.max(Reverse(outcome.version)));
         }
-        let (&client, &count) = counts.iter().max_by_key(|(_, count)| **count)?;
+        let (&client, &(count, _)) = counts.iter().max_by_key(|(_, rank)| **rank)?;
         let seqs = self.records.range((client, 0)..=(client, u64::MAX)).map(|((_, seq), _)| *seq);
         Some((client, seqs.take(count.div_ceil(2)).last()?))
     }
@@ -153,7 +157,6 @@ impl Outcomes {
 
 #[cfg(test)]
 mod tests {
-    use dht_protocol::ids::Version;
     use dht_protocol::status::Status;
 
     use super::*;

@@ -227,14 +227,12 @@ impl<R> Primary<R> {
             self.prepared_bytes -= pending.prepared.entry.effect.bytes();
             pending.prepared.reservation = None;
             pending.prepared.entry.effect = Effect::NoOp;
-            let waiters = if place == first {
-                pending.refuse()
+            if place == first {
+                pending.refuse();
             } else {
                 pending.prepared.entry.origin = None;
-                std::mem::take(&mut pending.waiters)
-            };
-            self.waiting_count -= waiters.len();
-            self.again.extend(waiters.into_iter().map(|waiter| (waiter.ticket, waiter.request)));
+                pending.waiters.iter_mut().for_each(|waiter| waiter.why = Why::Again);
+            }
         }
         self.begin_list(context.now, commit);
     }
@@ -268,7 +266,11 @@ impl<R> Primary<R> {
                 copy.on_committed(&entry, hash);
             }
             for waiter in pending.waiters {
-                self.answer_waiter(context, of, applied.commit(), &entry, &waiter);
+                if waiter.why == Why::Again {
+                    self.again.push_back((waiter.ticket, waiter.request));
+                } else {
+                    self.answer_waiter(context, of, applied.commit(), &entry, &waiter);
+                }
             }
             self.untold_since.get_or_insert(context.now);
         }
@@ -285,6 +287,7 @@ impl<R> Primary<R> {
         let is_firm = self.is_firm(context, of, entry.name);
         let answer = match waiter.why {
             Why::Own(outcome) => answer_of(final_outcome(entry, outcome), context.epoch),
+            Why::Again => unreachable!("it is evaluated again instead"),
             // What is not a write of its own is a read, and needs what reads need.
             Why::Twin | Why::Depends(_) if !self.may_answer(context, commit) => {
                 refusal(Status::Unavailable, context.epoch)
@@ -299,15 +302,18 @@ impl<R> Primary<R> {
         context.answer(waiter.ticket, answer);
     }
 
-    /// Answers those who have waited for too long. Their entries stay.
+    /// Lets go of those who have waited for too long. Their entries stay, so nobody may be told that nothing was done; nor that
+    /// it is unknown, which to a write sent once would say that it will not be done.
     pub(super) fn end_long_waits(&mut self, context: &mut Context<'_>) {
         let now = context.now;
         for pending in &mut self.prepared {
             for waiter in pending.waiters.extract_if(.., |waiter| now.since(waiter.since) >= WAIT_MAX) {
                 self.waiting_count -= 1;
-                let is_read = matches!(waiter.why, Why::Depends(_)) || is_planted(Bug::UnknownAsNotDone);
-                let status = if is_read { Status::Unavailable } else { Status::OutcomeUnknown };
-                context.answer(waiter.ticket, refusal(status, context.epoch));
+                if matches!(waiter.why, Why::Depends(_)) || is_planted(Bug::UnknownAsNotDone) {
+                    context.answer(waiter.ticket, refusal(Status::Unavailable, context.epoch));
+                } else {
+                    context.abandon(waiter.ticket);
+                }
             }
         }
     }
@@ -397,17 +403,16 @@ impl<R> Pending<R> {
     }
 
     /// There is no memory for it. Its client is told so when the no-op is committed; if another copy of the write may still be
-    /// on its way, that is what is remembered. Gives those who only built on it.
-    fn refuse(&mut self) -> Vec<Waiter> {
-        let is_its_client = |waiter: &Waiter| !matches!(waiter.why, Why::Depends(_));
-        let (own, others): (Vec<_>, Vec<_>) = self.waiters.drain(..).partition(is_its_client);
+    /// on its way, that is what is remembered. Those who only built on it are evaluated again.
+    fn refuse(&mut self) {
         let may_come_again = |waiter: &Waiter| {
             waiter.why == Why::Twin || waiter.request.writer.is_some_and(|(_, token)| token.retry)
         };
-        let origin = self.prepared.entry.origin.take().filter(|_| own.iter().any(may_come_again));
+        let origin = self.prepared.entry.origin.take().filter(|_| self.waiters.iter().any(may_come_again));
         self.prepared.entry.origin = origin.map(|origin| Origin { outcome: OUT_OF_MEMORY, ..origin });
-        self.waiters = own;
-        others
+        for waiter in self.waiters.iter_mut().filter(|waiter| matches!(waiter.why, Why::Depends(_))) {
+            waiter.why = Why::Again;
+        }
     }
 }
 

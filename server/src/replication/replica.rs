@@ -117,6 +117,11 @@ impl<S: ReplicaStore> Replica<S> {
         }
         let is_same_primary = before.primary == config.primary;
         if config.primary == context.me {
+            if before.primary_since != config.primary_since && matches!(self.state, State::Primary(_)) {
+                // Another has been primary in between, by a map that this node has missed, and may be serving still: this is
+                // a new term, with its grace.
+                self.become_backup(context);
+            }
             self.on_primary_config(context, config);
         } else if config.backups.contains(&context.me) {
             self.become_backup(context);
@@ -291,6 +296,9 @@ impl<S: ReplicaStore> Replica<S> {
 
     /// What follows from what has happened, once for all of it: commit, take in what had waited, cut, send.
     fn end_turn(&mut self, context: &mut Context<'_>) {
+        for (client, seq) in self.applied.forgotten.drain(..) {
+            context.floors.forget(client, seq);
+        }
         let State::Primary(primary) = &mut self.state else { return };
         let of = Of { partition: self.partition, config: &self.config };
         loop {

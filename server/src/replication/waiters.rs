@@ -23,6 +23,9 @@ pub(super) enum Why {
     Own(Outcome),
     /// The entry is an earlier arrival of the same write.
     Twin,
+    /// The entry was to be its own, or what it built on, and became a no-op: when that is committed the request is evaluated again.
+    /// Not before, as another primary may commit what the entry was.
+    Again,
     /// Its answer follows from what the entry will have done: a condition that fails on it, say.
     Depends(Outcome),
 }

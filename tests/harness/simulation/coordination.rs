@@ -57,6 +57,12 @@ impl CoordinatorHost {
         }
     }
 
+    /// The maps that may be the truth, or what the next is made from: what is durable, what is being written, and what the
+    /// coordinator goes by (which is neither, where it does not know of a write that took place).
+    pub(super) fn possible(&self) -> impl Iterator<Item = &Arc<ReplicaMap>> {
+        self.store.possible().chain(self.machine.iter().filter_map(Coordinator::map))
+    }
+
     /// Whether it does anything.
     pub(super) fn is_up(&self) -> bool {
         self.machine.is_some() && self.pauses == 0

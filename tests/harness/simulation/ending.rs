@@ -80,22 +80,21 @@ impl World<'_> {
         }
     }
 
+    /// Every partition with keys takes a write, which tells its replicas what was committed before.
+    pub(super) fn write_everywhere(&mut self) {
+        for partition in self.workload.partitions.clone() {
+            let (key, op) = self.workload.last_write(partition);
+            self.ask(key, op);
+        }
+    }
+
     /// Every partition takes a write, and every key is read; none of that may fail.
     fn read_everything(&mut self) {
         // However impatient the clients were before.
         (self.scenario.op_timeout, self.scenario.attempt_timeout) = (3 * SECOND, 400 * MS);
         let from = self.history.len();
-        for key in 0..self.workload.keys.len() {
-            let counter = self.workload.keys[key].kind == KeyKind::Counter;
-            let first =
-                (0..key).all(|at| self.workload.keys[at].partition != self.workload.keys[key].partition);
-            if first && !counter {
-                self.ask(key, Op::Delete);
-            } else if counter {
-                self.ask(key, Op::Add(1));
-            }
-            self.ask(key, Op::Get);
-        }
+        self.write_everywhere();
+        (0..self.workload.keys.len()).for_each(|key| self.ask(key, Op::Get));
         let failed = self.history[from..]
             .iter()
             .find(|record| matches!(record.answer, Answer::Unknown | Answer::NotDone));

@@ -31,6 +31,7 @@ impl World<'_> {
         if self.finding.is_some() {
             return;
         }
+        self.write_everywhere();
         self.rest();
         self.check_history();
         self.check_agreement();
@@ -38,6 +39,8 @@ impl World<'_> {
         let partition = *self.random.pick(&self.workload.partitions);
         let Some(held) = map.partition(partition).cloned() else { return };
         self.is_chaos = true;
+        // Nobody else may be taken for dead meanwhile.
+        self.calm_until = self.queue.now() + 60 * SECOND;
         let victims: Vec<u16> = held.in_sync().filter_map(|member| self.address_of(member.node)).collect();
         self.count(FaultKind::TotalLoss, || format!("{victims:?}, all of partition {partition}"));
         let returns_late = victims.len() > 1 && self.scenario.settings.on_loss == OnLoss::Wait;
@@ -55,6 +58,7 @@ impl World<'_> {
             // Without the others it has no leases, so it serves nobody when it comes back.
             self.calm_until = self.queue.now() + 30 * SECOND;
         } else {
+            self.calm_until = 0;
             self.come_to_rest();
         }
         self.rest();

@@ -71,14 +71,15 @@ impl Scenario {
         let mut random = Random::new(seed ^ 0x5CE2_A210_5CE2_A210);
         let kind = match seed % 512 {
             511 => Kind::Wide,
-            at if at % 12 == 5 => Kind::TotalLoss,
+            at if at % 8 == 5 => Kind::TotalLoss,
             _ => Kind::Usual,
         };
         let (nodes, replicas) = match kind {
             Kind::Wide => (100, 100),
             Kind::TotalLoss => {
                 let nodes = 3 + random.below(3);
-                (nodes, 1 + random.below(nodes.min(4) - 1))
+                let most = nodes.min(4) - 1;
+                (nodes, if random.percent(15) { 1 } else { 2 + random.below(most - 1) })
             }
             Kind::Usual => usual_size(&mut random),
         };
@@ -90,7 +91,7 @@ impl Scenario {
             _ => 2 - u64::from(random.percent(35)),
         };
         let on_loss =
-            if kind == Kind::TotalLoss && random.percent(50) { OnLoss::Empty } else { OnLoss::Wait };
+            if kind == Kind::TotalLoss && random.percent(35) { OnLoss::Empty } else { OnLoss::Wait };
         let is_calm = on_loss == OnLoss::Empty;
         let refill_delay_ms = *random.pick(&[100, 500, 1_000, 3_000]);
         let settings =

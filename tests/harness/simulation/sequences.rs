@@ -117,6 +117,12 @@ impl World<'_> {
         }
         self.rush(partition, span);
         let down = self.some_span(3);
+        if self.random.percent(40) {
+            // And the one that knows least, which may have followed it.
+            let when = span + SECOND + self.random.below(SECOND);
+            let span = self.some_span(3);
+            backups.iter().take(1).for_each(|&backup| self.plan(when, Ending::Crash(backup, span)));
+        }
         match self.random.below(5) {
             0 => self.plan(span, Ending::Pause(primary, 900 * MS + down)),
             1 => self.plan(span, Ending::CutFromCoordinator(primary, SECOND + down)),

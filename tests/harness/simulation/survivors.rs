@@ -17,7 +17,7 @@ impl World<'_> {
             // What is lost already is not lost again.
             map.partitions.iter().all(|held| keeps(map, held, victims) || !keeps(map, held, &[]))
         };
-        self.coordinator.store.possible().all(|map| fine(map))
+        self.coordinator.possible().all(|map| fine(map))
     }
 
     /// Whether this node is what another's crash left, a moment ago: it has to be heard until that is known.
@@ -36,7 +36,7 @@ impl World<'_> {
             && now > self.coordinator.back_since + SECOND
             && self.nodes.iter().all(|other| now > other.accused_at + 1_500 * MS || other.accused_at == 0);
         let mut heirs = Vec::new();
-        for map in self.coordinator.store.possible() {
+        for map in self.coordinator.possible() {
             let holds = |held: &&Configuration| {
                 held.members().any(|member| {
                     map.node(member.node).is_some_and(|listed| place_of(&listed.address) == node)

@@ -151,6 +151,17 @@ impl Workload {
         (key, op)
     }
 
+    /// A write that does something whatever there is, on some key of this partition.
+    pub(super) fn last_write(&mut self, partition: PartitionId) -> (usize, Op) {
+        let key = self.keys.iter().position(|info| info.partition == partition).unwrap_or(0);
+        let op = match self.keys[key].kind {
+            KeyKind::Mixed => Op::Put(self.text()),
+            KeyKind::Counter => Op::Add(1),
+            KeyKind::Blob | KeyKind::Filler => Op::Put(self.header(10)),
+        };
+        (key, op)
+    }
+
     fn pick_key(&self, now: u64, random: &mut Random) -> usize {
         if let Some((partition, until)) = self.hot
             && now < until
