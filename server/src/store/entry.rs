@@ -8,8 +8,9 @@
 //! Small entries, the usual ones, take two bytes for type and lengths:
 //! * `t`, three bits: the type, if below 7; at 7 a byte says it.
 //! * `k`, five bits: the key's length from 1 to 30; at 31 a byte says it, at 0 two bytes.
-//! * `v`, seven bits: the value's length up to 124; at 125 two bytes say it; at 126 the value is *large*: four bytes
-//!   say its length, and four bytes in its place where it is kept. 127 is kept for entries with further fields (expiry).
+//! * `v`, seven bits: the value's length up to 112; from 113 to 124 a byte more says it, up to 3,184; at 125 two bytes do; at
+//!   126 the value is *large*: four bytes say its length, and four bytes in its place where it is kept. 127 is kept for entries
+//!   with further fields (expiry).
 //!
 //! The version is a difference to a base that entries of one chunk share, zigzag-coded, seven bits a byte: one byte for
 //! entries written one after the other. A key of 128 bytes or more has its hash before it.
@@ -50,9 +51,14 @@ const KEY_BYTES_IN_TWO: u16 = 0;
 /// Key length: a byte says it.
 const KEY_BYTES_IN_ONE: u16 = 31;
 /// Longest value whose length is in the first two bytes.
-const SHORT_VALUE_BYTES_MAX: usize = 124;
+const SHORT_VALUE_BYTES_MAX: usize = 112;
+/// Value length: the first of the codes that say, with a byte more, how much longer than the longest short value it is.
+const VALUE_BYTES_IN_ONE: u16 = SHORT_VALUE_BYTES_MAX as u16 + 1;
 /// Value length: two bytes say it.
 const VALUE_BYTES_IN_TWO: u16 = 125;
+/// Longest value whose length one byte says, with its code.
+const MIDDLING_VALUE_BYTES_MAX: usize =
+    SHORT_VALUE_BYTES_MAX + ((VALUE_BYTES_IN_TWO - VALUE_BYTES_IN_ONE) as usize) * 256;
 /// The value is large.
 const VALUE_IS_LARGE: u16 = 126;
 
@@ -186,6 +192,12 @@ impl Head {
         };
         let value_code = first & 0x7F;
         let value_bytes = match value_code {
+            VALUE_BYTES_IN_ONE..VALUE_BYTES_IN_TWO => {
+                SHORT_VALUE_BYTES_MAX
+                    + 1
+                    + usize::from(value_code - VALUE_BYTES_IN_ONE) * 256
+                    + usize::from(window[next(1)])
+            }
             VALUE_BYTES_IN_TWO => usize::from(LittleEndian::read_u16(&window[next(2)..])),
             VALUE_IS_LARGE => LittleEndian::read_u32(&window[next(4)..]) as usize,
             bytes => usize::from(bytes),
@@ -289,9 +301,15 @@ impl Entry<'_> {
         let value_code = match self.body {
             Body::Large { .. } => VALUE_IS_LARGE,
             Body::Inline(_) if value_bytes <= SHORT_VALUE_BYTES_MAX => value_bytes as u16,
+            Body::Inline(_) if value_bytes <= MIDDLING_VALUE_BYTES_MAX => {
+                VALUE_BYTES_IN_ONE + ((value_bytes - SHORT_VALUE_BYTES_MAX - 1) / 256) as u16
+            }
             Body::Inline(_) => VALUE_BYTES_IN_TWO,
         };
         match value_code {
+            VALUE_BYTES_IN_ONE..VALUE_BYTES_IN_TWO => {
+                put(&[((value_bytes - SHORT_VALUE_BYTES_MAX - 1) % 256) as u8]);
+            }
             VALUE_IS_LARGE => put(&(value_bytes as u32).to_le_bytes()),
             VALUE_BYTES_IN_TWO => put(&(value_bytes as u16).to_le_bytes()),
             _ => {}
@@ -339,7 +357,8 @@ mod tests {
         let text: Vec<u8> = (0..=255).cycle().take(if cfg!(miri) { 300 } else { 70_000 }).collect();
         let versions = [0, 1, 60, 63, 64, 1 << 13, 1 << 40, u64::MAX].map(Version);
         for key_bytes in [1, 2, 16, 30, 31, 127, 128, 255, 256, if cfg!(miri) { 257 } else { 65_535 }] {
-            for value_bytes in [0, 1, 7, 32, 124, 125, 255, 256, if cfg!(miri) { 257 } else { 32 << 10 }] {
+            let longest = if cfg!(miri) { 3_186 } else { 32 << 10 };
+            for value_bytes in [0, 1, 7, 112, 113, 368, 369, 3_184, 3_185, longest] {
                 for (large, tag) in [(false, 0), (true, 6), (true, 200), (false, 255)] {
                     let Ok(value_type) = ValueType::new(tag) else { continue };
                     for (version, stretch) in versions.into_iter().zip([0, 1, 2, 4].into_iter().cycle()) {
