@@ -12,8 +12,8 @@ pub(super) const STOCK_PAGES_MAX: u32 = 16;
 
 /// The books. A page is a number.
 pub(super) struct Pages {
-    /// By page: bit n is set if block n can be handed out.
-    pub(super) free_blocks: ZeroedWords,
+    /// By page: bit n is set if block n can be handed out. Two pages a word.
+    free_blocks: ZeroedWords,
     /// By class: pages in use that have room.
     pub(super) roomy: [BitTree; Class::COUNT],
     pub(super) idle: BitTree,
@@ -30,7 +30,7 @@ impl Pages {
     pub(super) fn new(pages_count: u32) -> Option<Pages> {
         let tree = || BitTree::new(pages_count);
         Some(Pages {
-            free_blocks: ZeroedWords::new(pages_count as usize)?,
+            free_blocks: ZeroedWords::new(pages_count.div_ceil(2) as usize)?,
             roomy: [tree()?, tree()?, tree()?, tree()?],
             idle: tree()?,
             absent: tree()?,
@@ -39,6 +39,20 @@ impl Pages {
             fresh_from: 1,
             used_bytes: 0,
         })
+    }
+
+    /// The blocks of a page that can be handed out, a bit each.
+    #[inline]
+    pub(super) fn free_blocks(&self, page: u32) -> u32 {
+        (self.free_blocks.get(page / 2) >> (page % 2 * u32::BITS)) as u32
+    }
+
+    /// Sets them.
+    #[inline]
+    pub(super) fn set_free_blocks(&mut self, page: u32, free: u32) {
+        let shift = page % 2 * u32::BITS;
+        let other = self.free_blocks.get(page / 2) & !(u64::from(u32::MAX) << shift);
+        self.free_blocks.set(page / 2, other | u64::from(free) << shift);
     }
 
     /// Pages of which blocks are handed out.

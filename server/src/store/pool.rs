@@ -105,8 +105,8 @@ impl Class {
     }
 
     /// All blocks of a page.
-    const fn all_free(self) -> u64 {
-        (1 << self.blocks_per_page()) - 1
+    const fn all_free(self) -> u32 {
+        u32::MAX >> (u32::BITS - self.blocks_per_page())
     }
 }
 
@@ -203,9 +203,9 @@ impl Pool {
             Some(page) => page,
             None => self.open_page(&mut state, class, limit)?,
         };
-        let free = state.free_blocks.get(page);
+        let free = state.free_blocks(page);
         let number = free.trailing_zeros();
-        state.free_blocks.set(page, free & (free - 1));
+        state.set_free_blocks(page, free & (free - 1));
         if free.is_power_of_two() {
             state.roomy[class as usize].remove(page);
         }
@@ -235,7 +235,7 @@ impl Pool {
             state.withdraw(page);
             page
         };
-        state.free_blocks.set(page, class.all_free());
+        state.set_free_blocks(page, class.all_free());
         state.roomy[class as usize].insert(page);
         Ok(page)
     }
@@ -248,9 +248,9 @@ impl Pool {
     pub(super) fn give_back(&self, block: Block, kind: MemoryKind) {
         let (class, page) = (block.class(), block.page());
         let mut state = self.lock();
-        let (free, bit) = (state.free_blocks.get(page), 1 << block.number());
+        let (free, bit) = (state.free_blocks(page), 1 << block.number());
         assert!(free & bit == 0, "a block was given back twice");
-        state.free_blocks.set(page, free | bit);
+        state.set_free_blocks(page, free | bit);
         let is_idle = free | bit == class.all_free();
         if is_idle {
             state.roomy[class as usize].remove(page);
