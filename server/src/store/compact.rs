@@ -19,7 +19,7 @@ use super::entry::{Body, Entry};
 use super::heap::Limit;
 use super::limits::{
     COMPACTION_SLOTS_MAX, DEAD_BYTES_MIN, DEAD_PARTS_CHUNK, DEAD_PARTS_IDLE, DEAD_PARTS_WRITE,
-    MAINTENANCE_BYTES_MAX, STEP_BYTES_MAX, STEP_SLOTS_MAX, VICTIMS_PER_STEP_MAX,
+    GROWTH_BYTES_MAX, MAINTENANCE_BYTES_MAX, STEP_BYTES_MAX, STEP_SLOTS_MAX, VICTIMS_PER_STEP_MAX,
     WRITE_COMPACTION_BYTES_FACTOR, WRITE_COMPACTION_BYTES_MIN,
 };
 use super::steps::{Step, StepKind};
@@ -101,7 +101,7 @@ impl<H: HashKeys> Table<H> {
             slots: left.min(COMPACTION_SLOTS_MAX),
             bytes: STEP_BYTES_MAX / 4,
             victims: VICTIMS_PER_STEP_MAX,
-            kept_bytes: put_bytes,
+            kept_bytes: put_bytes + GROWTH_BYTES_MAX,
         });
         self.arena.charged_bytes() < charged_before
     }
@@ -128,9 +128,11 @@ impl<H: HashKeys> Table<H> {
             }
             // An entry that was moved to make room, and what then came, may have used it up.
             let left = STEP_BYTES_MAX.saturating_sub(self.step.bytes + budget.kept_bytes);
+            // Tails grow by at most what is appended, and what was in one before.
+            let left_with_growth = left.saturating_sub(2 * GROWTH_BYTES_MAX) / 2;
             let bounds = BatchBounds {
                 items_max: budget.slots - visited,
-                bytes_max: (budget.bytes - done.bytes).min(left),
+                bytes_max: (budget.bytes - done.bytes).min(left_with_growth),
                 first_bytes_max: left,
             };
             let batch = self.arena.next_to_evacuate(&bounds);
@@ -195,6 +197,7 @@ impl<H: HashKeys> Table<H> {
         };
         let entry = Entry { version: view.version, value_type: view.head.value_type, key, body };
         let moved = self.arena.append(&entry, hash, 1, Limit::Exceed)?;
+        self.step.bytes += self.arena.take_grown_bytes();
         if let Err(refused) = self.widen_for(moved, at, Limit::Exceed) {
             self.arena.kill(moved);
             return Err(refused);

@@ -44,10 +44,19 @@ pub const HUGE_POOL_BYTES_MIN: u64 = 128 << 20;
 /// Pages given back to the system in one call.
 pub const TRIM_PAGES_MAX: u32 = 1_024;
 
-/// Chunks of 2 KiB and then of 4 KiB are taken once the arena is this big, bytes; of 1 KiB before.
+/// Chunks grow to 2 KiB and then to 4 KiB once the arena is this big, bytes; they keep to 1 KiB before.
 pub const CHUNK2_ARENA_BYTES_MIN: u64 = 48 << 10;
 /// See [`CHUNK2_ARENA_BYTES_MIN`].
 pub const CHUNK4_ARENA_BYTES_MIN: u64 = 160 << 10;
+/// Chunks that cannot hold so many entries like the next one grow beyond that once the arena is
+/// [`LONG_ENTRIES_ARENA_BYTES_MIN`] big: of few entries, few die at a time, whatever the size of a chunk.
+pub const CHUNK_ENTRIES_MIN: usize = 4;
+/// See [`CHUNK_ENTRIES_MIN`]; bytes.
+pub const LONG_ENTRIES_ARENA_BYTES_MIN: u64 = 8 << 10;
+/// For an entry longer than this the tail does not grow: what both copy is not to add up.
+pub const GROWTH_ENTRY_BYTES_MAX: usize = 4 << 10;
+/// Most bytes that the growth of a tail copies.
+pub const GROWTH_BYTES_MAX: usize = 2 << 10;
 /// Bits of an address that say the place within its chunk.
 pub const PLACE_BITS: u32 = 12;
 /// Most chunks of a partition: what the rest of a 32-bit address can name (4 GiB).
@@ -94,5 +103,7 @@ const _: () = assert!(LEAF_PIECES_MAX < LEAF_PIECES_HARD_MAX);
 const _: () = assert!(LOAD_PERCENT_MAX < 100);
 // Any entry can be written, and moved, in one step: housekeeping, which copies nothing else, comes past each.
 const _: () = assert!(INLINE_ENTRY_BYTES_MAX <= STEP_BYTES_MAX && KEY_BYTES_MAX <= STEP_BYTES_MAX);
-const _: () = assert!(CHUNK2_ARENA_BYTES_MIN < CHUNK4_ARENA_BYTES_MIN);
+const _: () = assert!(
+    LONG_ENTRIES_ARENA_BYTES_MIN <= CHUNK2_ARENA_BYTES_MIN && CHUNK2_ARENA_BYTES_MIN < CHUNK4_ARENA_BYTES_MIN
+);
 const _: () = assert!(DEAD_PARTS_WRITE <= DEAD_PARTS_IDLE && DEAD_PARTS_IDLE <= DEAD_PARTS_CHUNK);

@@ -56,7 +56,7 @@ const UNIT_BYTES: usize = 128;
 const CLASS_BITS: u32 = 2;
 
 /// A size of blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Class {
     /// 128 bytes: two lines of a leaf.
     Piece,
@@ -98,6 +98,12 @@ impl Class {
     #[inline]
     pub(super) const fn bytes(self) -> usize {
         bytes_of_class(self as u32)
+    }
+
+    /// The smallest class for entries that holds `bytes`, but none beyond `most`.
+    pub(super) fn for_entries(bytes: usize, most: Class) -> Class {
+        let fits = [Class::Chunk1, Class::Chunk2].into_iter().find(|class| bytes <= class.bytes());
+        fits.unwrap_or(Class::Chunk4).min(most)
     }
 
     const fn blocks_per_page(self) -> u32 {

@@ -208,7 +208,7 @@ fn long_key(number: usize, key_bytes: usize) -> Vec<u8> {
 #[test]
 #[cfg_attr(miri, ignore = "it is about sizes that would take hours")]
 fn making_room_for_a_long_value_leaves_room_for_copying_it() {
-    let (mut partition, memory, pool) = lonely_partition(600 << 10);
+    let (mut partition, memory, pool) = lonely_partition(560 << 10);
     let (mut refused, mut moved_for_room) = (0, 0);
     for round in 0..6_000 {
         let number = round * 7 % 41;

@@ -307,7 +307,7 @@ impl<H: HashKeys> Table<H> {
             self.arena.kill(address);
             return Err(refused);
         }
-        self.step.bytes += copied_bytes(key, value);
+        self.step.bytes += copied_bytes(key, value) + self.arena.take_grown_bytes();
         Ok(address)
     }
 

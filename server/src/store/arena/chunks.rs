@@ -8,7 +8,7 @@ use dht_protocol::ids::Version;
 use super::super::chunked::Chunked;
 use super::super::entry::Item;
 use super::super::heap::Limit;
-use super::super::limits::{CHUNK2_ARENA_BYTES_MIN, CHUNK4_ARENA_BYTES_MIN, CHUNKS_MAX, PLACE_BITS};
+use super::super::limits::{CHUNKS_MAX, PLACE_BITS};
 use super::super::pool::{Block, Class, Pool};
 use super::evacuate::Evacuation;
 use crate::memory::{Charge, MemoryAccount, MemoryKind, OutOfMemory};
@@ -41,12 +41,16 @@ const _: () = assert!(size_of::<Chunk>() == 16);
 
 /// What look-ups need not know of a chunk: apart, so that they touch less memory, and so does the search for a victim.
 #[derive(Debug)]
+#[repr(C, packed(2))]
 pub(super) struct Upkeep {
     /// The entry whose end stands at the start, or [`NOWHERE`].
     pub(super) origin: Address,
     /// Bytes of dead runs.
     pub(super) dead_bytes: u16,
 }
+
+// There is one for each chunk: no padding.
+const _: () = assert!(size_of::<Upkeep>() == 6);
 
 /// All chunks of a partition.
 #[derive(Debug)]
@@ -62,6 +66,8 @@ pub(in super::super) struct Arena {
     pub(super) free: u32,
     /// Chunks in use.
     pub(super) live_count: u32,
+    /// Bytes that were copied as tails grew, since that was last asked.
+    pub(super) grown_bytes: usize,
     /// Where the search for the next victim goes on.
     pub(super) hand: u32,
     /// The chunk that compaction is emptying.
@@ -108,6 +114,7 @@ impl Arena {
             tail_bytes: 0,
             free: NO_CHUNK,
             live_count: 0,
+            grown_bytes: 0,
             hand: 0,
             evacuation: None,
             used_bytes: 0,
@@ -152,28 +159,22 @@ impl Arena {
         self.pool.bytes_mut(block.expect("what names a chunk names one in use"))
     }
 
-    /// Size of the chunks to come.
-    fn class(&self) -> Class {
-        match self.used_bytes {
-            ..CHUNK2_ARENA_BYTES_MIN => Class::Chunk1,
-            CHUNK2_ARENA_BYTES_MIN..CHUNK4_ARENA_BYTES_MIN => Class::Chunk2,
-            CHUNK4_ARENA_BYTES_MIN.. => Class::Chunk4,
-        }
-    }
-
-    /// Opens chunks for `bytes`, each naming the next, and gives the first; [`NO_CHUNK`] for no bytes.
+    /// Opens chunks of class `most` for `bytes`, each naming the next, and gives the first; [`NO_CHUNK`] for no bytes. The last
+    /// is no larger than it has to be.
     pub(super) fn open_chunks(
         &mut self,
         bytes: usize,
+        most: Class,
         base: Version,
         limit: Limit,
     ) -> Result<u32, OutOfMemory> {
-        let class = self.class();
+        let chunks_count = bytes.div_ceil(most.bytes());
+        let mut class = Class::for_entries(bytes - chunks_count.saturating_sub(1) * most.bytes(), most);
         let mut first = NO_CHUNK;
         // From the last to the first, so that each knows the next.
-        for _ in 0..bytes.div_ceil(class.bytes()) {
+        for _ in 0..chunks_count {
             match self.open_chunk(class, base, first, limit) {
-                Ok(chunk) => first = chunk,
+                Ok(chunk) => (first, class) = (chunk, most),
                 Err(refused) => {
                     while first != NO_CHUNK {
                         let next = self.chunks[first as usize].next;
@@ -262,9 +263,10 @@ impl Arena {
             block_bytes += block.class().bytes() as u64;
             let filled = self.filled_bytes(index as u32);
             let (mut place, mut chunk_dead) = (0, 0);
-            if upkeep.origin != NOWHERE {
-                let extent = self.head_at(upkeep.origin).1.extent_bytes();
-                let mut parts = self.parts(upkeep.origin, extent);
+            let origin = upkeep.origin;
+            if origin != NOWHERE {
+                let extent = self.head_at(origin).1.extent_bytes();
+                let mut parts = self.parts(origin, extent);
                 place = loop {
                     let part = parts.take(self).expect("the origin of a chunk does not come to it");
                     if part.chunk == index as u32 {
@@ -286,10 +288,8 @@ impl Arena {
                         let mut parts = self.parts(address, head.extent_bytes());
                         parts.take(self);
                         while let Some(part) = parts.take(self) {
-                            assert_eq!(
-                                self.upkeep[part.chunk as usize].origin, address,
-                                "an origin is wrong"
-                            );
+                            let origin = self.upkeep[part.chunk as usize].origin;
+                            assert_eq!(origin, address, "an origin is wrong");
                         }
                         on_live(address);
                         place += head.extent_bytes().min(block.class().bytes() - place);

@@ -1,11 +1,10 @@
 //! Emptying a chunk: which one, and how far. The moving itself is the table's, which knows the slots.
 
 use super::super::entry::{Head, Item};
-use super::super::limits::{DEAD_PARTS_CHUNK, VICTIM_WINDOW};
+use super::super::limits::{DEAD_PARTS_CHUNK, GROWTH_BYTES_MAX, GROWTH_ENTRY_BYTES_MAX, VICTIM_WINDOW};
 use super::super::prefetch::prefetch;
 use super::super::relocate::MoveBudget;
-use super::chunks::{Address, Arena, NO_CHUNK, NOWHERE};
-use super::write::Part;
+use super::chunks::{Address, Arena, NOWHERE};
 use crate::memory::MemoryKind;
 
 /// A chunk under evacuation, and how far it has come.
@@ -29,7 +28,7 @@ pub(in super::super) struct BatchBounds {
     pub(in super::super) items_max: usize,
     /// Bytes of keys and values, unless it is only one.
     pub(in super::super) bytes_max: usize,
-    /// Bytes of the first one.
+    /// Bytes of the first one, and of what is copied if the tail grows for it.
     pub(in super::super) first_bytes_max: usize,
 }
 
@@ -47,8 +46,12 @@ pub(in super::super) struct Batch {
 impl Batch {
     /// Adds an entry if it fits.
     fn push(&mut self, address: Address, head: &Head, bounds: &BatchBounds) -> bool {
-        let bytes_max = if self.count == 0 { bounds.first_bytes_max } else { bounds.bytes_max };
-        let fits = self.count < EVACUATION_BATCH_ENTRIES && self.bytes + head.copied_bytes() <= bytes_max;
+        let fits = if self.count == 0 {
+            let may_grow = head.extent_bytes() <= GROWTH_ENTRY_BYTES_MAX;
+            head.copied_bytes() + if may_grow { GROWTH_BYTES_MAX } else { 0 } <= bounds.first_bytes_max
+        } else {
+            self.count < EVACUATION_BATCH_ENTRIES && self.bytes + head.copied_bytes() <= bounds.bytes_max
+        };
         if fits {
             self.addresses[self.count] = address;
             self.count += 1;
@@ -93,15 +96,6 @@ impl Arena {
         self.evacuation = Some(Evacuation { chunk, place: 0 });
         prefetch(self.chunk_bytes(&self.chunks[chunk as usize]), PREFETCH_BYTES);
         true
-    }
-
-    /// Declares the tail's room dead; there is no tail then.
-    fn seal_tail(&mut self) {
-        let (tail, place) = (self.tail, self.tail_bytes);
-        let bytes = self.size_of(tail) - place;
-        (self.tail, self.tail_bytes) = (NO_CHUNK, 0);
-        self.used_bytes += bytes as u64;
-        self.kill_part(Part { chunk: tail, place, bytes }, false);
     }
 
     /// The entries that the evacuation has to move next. It goes on behind them.

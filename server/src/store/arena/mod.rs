@@ -8,7 +8,7 @@
 //!   chunk 1 (free, names the next free one)
 //! ```
 //!
-//! A chunk is a block of the pool: 1 KiB in a small arena, 2 or 4 in bigger ones. All but the tail are full: an
+//! A chunk is a block of the pool: 1 KiB in a small arena, up to 2 or 4 in bigger ones. All but the tail are full: an
 //! entry that does not fit goes on in the next chunk, so no room is lost, however entries and chunks measure. A
 //! chunk that is all dead is freed at once; one that is partly dead is evacuated by compaction (`compact.rs`): its
 //! live entries, also those that only begin or end in it, are appended to the tail, each old copy dies, and so the last one
@@ -23,11 +23,12 @@
 //! 4. The tail is not being evacuated. A freed chunk is neither.
 //! 5. The charge is the price of the list of chunks; their blocks are charged by the pool, and counted here.
 //!
-//! Files: `chunks` (the structure, opening and freeing), `look`, `write`, `evacuate`.
+//! Files: `chunks` (the structure, opening and freeing), `tail` (the chunk that is appended to), `look`, `write`, `evacuate`.
 
 mod chunks;
 mod evacuate;
 mod look;
+mod tail;
 mod write;
 
 pub(super) use chunks::{Address, Arena};

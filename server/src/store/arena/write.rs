@@ -6,7 +6,7 @@ use super::super::entry::{
     self, Entry, HEAD_BYTES_MAX, LARGE_BODY_BYTES, OVERWRITTEN_VERSION_BYTES, STRETCHED_VERSION_BYTES_MAX,
 };
 use super::super::heap::Limit;
-use super::chunks::{Address, Arena, NO_CHUNK, NOWHERE};
+use super::chunks::{Address, Arena, NOWHERE};
 use crate::memory::OutOfMemory;
 
 /// A part of an entry: what of it lies in one chunk.
@@ -37,18 +37,23 @@ impl Arena {
         version_bytes_min: usize,
         limit: Limit,
     ) -> Result<Address, OutOfMemory> {
-        let tail_room = match self.tail {
-            NO_CHUNK => 0,
-            tail => self.size_of(tail) - self.tail_bytes,
-        };
-        let new_base = entry::base_for(entry.version);
-        let base = if tail_room == 0 { new_base } else { self.chunks[self.tail as usize].base };
-        let mut head = [0; HEAD_BYTES_MAX];
-        let head_bytes = entry.write_head(base, hash, version_bytes_min, &mut head);
         let mut index = [0; LARGE_BODY_BYTES];
         let body = entry.body.bytes(&mut index);
-        let extent = head_bytes + entry.key.len() + body.len();
-        let first_new = self.open_chunks(extent.saturating_sub(tail_room), new_base, limit)?;
+        let body_bytes = entry.key.len() + body.len();
+        let new_base = entry::base_for(entry.version);
+        let class = self.class(body_bytes);
+        let mut base = self.tail_base(class).unwrap_or(new_base);
+        let mut head = [0; HEAD_BYTES_MAX];
+        let mut head_bytes = entry.write_head(base, hash, version_bytes_min, &mut head);
+        self.grow_tail(head_bytes + body_bytes, class, limit);
+        let tail_room = self.tail_room();
+        if tail_room == 0 && base != new_base {
+            // The entry was to go on in a full tail, which did not grow.
+            base = new_base;
+            head_bytes = entry.write_head(base, hash, version_bytes_min, &mut head);
+        }
+        let extent = head_bytes + body_bytes;
+        let first_new = self.open_chunks(extent.saturating_sub(tail_room), class, new_base, limit)?;
         let start = if tail_room > 0 {
             self.chunks[self.tail as usize].next = first_new;
             Address::new(self.tail, self.tail_bytes)
