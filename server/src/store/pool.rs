@@ -138,7 +138,7 @@ impl Block {
 
     /// Its length.
     #[inline]
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         bytes_of_class(self.0.get() & ((1 << CLASS_BITS) - 1))
     }
 

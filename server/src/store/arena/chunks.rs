@@ -140,8 +140,9 @@ impl Arena {
         self.dead_bytes * parts > self.used_bytes
     }
 
+    #[inline]
     pub(super) fn size_of(&self, chunk: u32) -> usize {
-        self.chunks[chunk as usize].block.as_ref().map_or(0, |block| block.class().bytes())
+        self.chunks[chunk as usize].block.as_ref().map_or(0, Block::bytes)
     }
 
     /// How much of a chunk holds entries and dead runs: all of it, unless it is the tail.

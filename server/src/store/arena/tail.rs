@@ -12,7 +12,7 @@ use super::super::limits::{
     GROWTH_ENTRY_BYTES_MAX, LONG_ENTRIES_ARENA_BYTES_MIN,
 };
 use super::super::pool::Class;
-use super::chunks::{Arena, NO_CHUNK};
+use super::chunks::{Arena, Chunk, NO_CHUNK};
 use super::write::Part;
 use crate::memory::MemoryKind;
 
@@ -20,13 +20,11 @@ use crate::memory::MemoryKind;
 const _: () = assert!(Class::Chunk2.bytes() == GROWTH_BYTES_MAX);
 
 impl Arena {
-    /// Room behind the last entry.
+    /// The tail, and the room behind its last entry.
     #[inline]
-    pub(super) fn tail_room(&self) -> usize {
-        match self.tail {
-            NO_CHUNK => 0,
-            tail => self.size_of(tail) - self.tail_bytes,
-        }
+    pub(super) fn tail_room(&self) -> Option<(&Chunk, usize)> {
+        let chunk = (self.tail != NO_CHUNK).then(|| &self.chunks[self.tail as usize])?;
+        Some((chunk, self.chunk_bytes(chunk).len() - self.tail_bytes))
     }
 
     /// To what size chunks grow, for entries of `entry_bytes`.
@@ -45,17 +43,17 @@ impl Arena {
 
     /// What the version of the next entry is a difference to, if that goes to the tail, which may have to grow for it
     /// as far as class `most`.
-    #[inline]
     pub(super) fn tail_base(&self, most: Class) -> Option<Version> {
-        let chunk = (self.tail != NO_CHUNK).then(|| &self.chunks[self.tail as usize])?;
-        let may_begin_here = self.tail_room() > 0 || self.size_of(self.tail) < most.bytes();
+        let (chunk, room) = self.tail_room()?;
+        let may_begin_here = room > 0 || self.size_of(self.tail) < most.bytes();
         may_begin_here.then_some(chunk.base)
     }
 
     /// Moves the tail to a larger block if it has no room for `extent` bytes more and chunks of up to class `most` are due. Without memory, and
     /// for a long entry, it is left as it is.
     pub(super) fn grow_tail(&mut self, extent: usize, most: Class, limit: Limit) {
-        if self.tail == NO_CHUNK || extent <= self.tail_room() || extent > GROWTH_ENTRY_BYTES_MAX {
+        let Some((_, room)) = self.tail_room() else { return };
+        if extent <= room || extent > GROWTH_ENTRY_BYTES_MAX {
             return;
         }
         let size = self.size_of(self.tail);
@@ -117,7 +115,7 @@ mod tests {
         }
 
         fn version(number: usize) -> Version {
-            Version(1 << 40 | number as u64 + 1)
+            Version((1 << 40) + number as u64 + 1)
         }
 
         fn push(&mut self) -> bool {
@@ -169,7 +167,8 @@ mod tests {
             while live < 20 * CHUNK4_ARENA_BYTES_MIN as usize {
                 assert!(row.push());
                 live += 3 + value_bytes;
-                let (room, size) = (row.arena.tail_room(), row.arena.size_of(row.arena.tail));
+                let (_, room) = row.arena.tail_room().unwrap();
+                let size = row.arena.size_of(row.arena.tail);
                 assert!(size == Class::Chunk1.bytes() || 2 * room <= size, "{room} of {size} bytes");
             }
             row.check();

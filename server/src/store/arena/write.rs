@@ -39,14 +39,41 @@ impl Arena {
     ) -> Result<Address, OutOfMemory> {
         let mut index = [0; LARGE_BODY_BYTES];
         let body = entry.body.bytes(&mut index);
+        let mut head = [0; HEAD_BYTES_MAX];
+        if let Some((chunk, room)) = self.tail_room() {
+            let head_bytes = entry.write_head(chunk.base, hash, version_bytes_min, &mut head);
+            let extent = head_bytes + entry.key.len() + body.len();
+            if extent <= room {
+                let place = self.tail_bytes;
+                let target = &mut self.bytes_mut(self.tail)[place..place + extent];
+                write_whole(target, &head[..head_bytes], entry.key, body);
+                self.tail_bytes += extent;
+                self.used_bytes += extent as u64;
+                return Ok(Address::new(self.tail, place));
+            }
+        }
+        self.append_across(entry, hash, version_bytes_min, limit)
+    }
+
+    /// The same where the tail, as it is, has not enough room.
+    #[inline(never)]
+    fn append_across(
+        &mut self,
+        entry: &Entry<'_>,
+        hash: KeyHash,
+        version_bytes_min: usize,
+        limit: Limit,
+    ) -> Result<Address, OutOfMemory> {
+        let mut index = [0; LARGE_BODY_BYTES];
+        let body = entry.body.bytes(&mut index);
         let body_bytes = entry.key.len() + body.len();
-        let new_base = entry::base_for(entry.version);
         let class = self.class(body_bytes);
+        let new_base = entry::base_for(entry.version);
         let mut base = self.tail_base(class).unwrap_or(new_base);
         let mut head = [0; HEAD_BYTES_MAX];
         let mut head_bytes = entry.write_head(base, hash, version_bytes_min, &mut head);
         self.grow_tail(head_bytes + body_bytes, class, limit);
-        let tail_room = self.tail_room();
+        let tail_room = self.tail_room().map_or(0, |(_, room)| room);
         if tail_room == 0 && base != new_base {
             // The entry was to go on in a full tail, which did not grow.
             base = new_base;
@@ -105,9 +132,7 @@ impl Arena {
         let (chunk, place) = (address.chunk(), address.place());
         if place + old.extent_bytes() <= self.size_of(chunk) {
             let target = &mut self.bytes_mut(chunk)[place..place + extent];
-            target[..head_bytes].copy_from_slice(&head[..head_bytes]);
-            target[head_bytes..head_bytes + entry.key.len()].copy_from_slice(entry.key);
-            target[head_bytes + entry.key.len()..].copy_from_slice(body);
+            write_whole(target, &head[..head_bytes], entry.key, body);
             let unused = Part { chunk, place: place + extent, bytes: old.extent_bytes() - extent };
             self.kill_part(unused, false);
             return true;
@@ -177,6 +202,16 @@ impl Arena {
             self.free_chunk(part.chunk, filled);
         }
     }
+}
+
+/// Writes an entry that lies in one chunk; `target` has its length.
+#[inline]
+fn write_whole(target: &mut [u8], head: &[u8], key: &[u8], body: &[u8]) {
+    let (head_at, rest) = target.split_at_mut(head.len());
+    let (key_at, body_at) = rest.split_at_mut(key.len());
+    head_at.copy_from_slice(head);
+    key_at.copy_from_slice(key);
+    body_at.copy_from_slice(body);
 }
 
 impl Parts {
