@@ -15,15 +15,20 @@ pub const MESSAGE_ENTRIES_MAX: usize = 64;
 pub const WAITERS_MAX: usize = 1_024;
 /// Newcomers that a primary fills at once, of one partition. One more waits until there is room: it asks again.
 pub const COPIES_MAX: usize = 2;
-/// Parts of a copy that are under way. While there are so many no further piece is cut.
+/// Parts of a copy that are under way. While there are so many, or a long value waits, no further piece is cut.
 pub const COPY_WINDOW: usize = 16;
-/// Parts of a copy that wait, the window among them: what is committed meanwhile comes on top of pieces. Past that the newcomer is
-/// too slow, and its copy is dropped.
+/// Parts and long values of a copy that wait, the window among them: what is committed meanwhile comes on top of pieces. Past
+/// that the newcomer is too slow, and its copy is dropped.
 pub const COPY_QUEUE_MAX: usize = 4_096;
+/// Bytes of keys and values in what was committed meanwhile and waits. Past that the same.
+pub const COPY_QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Entries of one piece of a copy, unless more share a cursor.
 pub const PIECE_ENTRIES_MAX: usize = 512;
 /// Bytes of one piece of a copy, and of a fragment of an entry that is longer.
 pub const PIECE_BYTES_MAX: usize = 48 << 10;
+/// Bytes of long values of which one piece holds references, and no more are taken than the one that reaches it: those
+/// that are overwritten meanwhile stay in memory until they have been sent.
+pub const PIECE_LONG_BYTES_MAX: usize = 16 << 20;
 /// Committed entries that are kept for replicas that come back, while none is known to be away.
 pub const KEPT_ENTRIES_IDLE: usize = 16;
 /// Committed entries that are kept while one is away.

@@ -13,10 +13,10 @@ use super::large::LargeValue;
 use super::partition::Partition;
 use super::pool::Pool;
 use super::scan::PageBounds;
-use super::value::{NewValue, is_large};
+use super::value::{NewValue, StoredValue, is_large};
 use crate::memory::{Charge, MemoryKind};
-use crate::replication::limits::PIECE_ENTRIES_MAX;
-use crate::replication::replica_store::{ReplicaStore, Stored};
+use crate::replication::limits::{PIECE_ENTRIES_MAX, PIECE_LONG_BYTES_MAX};
+use crate::replication::replica_store::{LongEntry, LongValue, Piece, ReplicaStore, Stored};
 
 /// What an entry takes at most besides key and value: its head, its slot, its share of a leaf that grows and of a last chunk.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
@@ -75,25 +75,37 @@ impl ReplicaStore for ReplicaPartition {
         let _ = self.table.delete(hash, key);
     }
 
-    fn piece(&self, from: Cursor, bytes_max: usize) -> (Vec<CopiedEntry>, Cursor) {
+    fn cut(&self, from: Cursor, bytes_max: usize) -> Piece {
         let page = PageBounds { entries_max: PIECE_ENTRIES_MAX, bytes_max };
-        let mut entries: Vec<CopiedEntry> = Vec::new();
-        let mut left_out: Vec<usize> = Vec::new();
+        let (mut entries, mut long) = (Vec::new(), Vec::new());
+        let (mut last, mut long_bytes, mut stopped) = (from, 0, None);
         let step = self.table.scan_step(from, page, b"", &mut |item| {
-            if item.value.is_none() {
-                left_out.push(entries.len());
+            let hash = self.hash_key.hash(item.key);
+            let cursor = Cursor::of_hash(hash);
+            if long_bytes >= PIECE_LONG_BYTES_MAX && cursor > last {
+                stopped.get_or_insert(cursor);
             }
-            let value = item.value.unwrap_or(&[]).into();
+            if stopped.is_some() {
+                return;
+            }
+            last = cursor;
             let (key, version, value_type) = (item.key.into(), item.version, item.value_type);
-            entries.push(CopiedEntry { key, version, value_type, value });
-        });
-        for place in left_out {
-            let entry = &mut entries[place];
-            if let Some(found) = self.read(self.hash_key.hash(&entry.key), &entry.key) {
-                entry.value = found.value;
+            match item.value {
+                Some(value) => {
+                    entries.push(CopiedEntry { key, version, value_type, value: value.into() });
+                }
+                None => {
+                    let found = self.table.get(hash, item.key);
+                    let value: Arc<dyn LongValue> = match found.expect("the step has just found it").value {
+                        StoredValue::Large(large) => Arc::<LargeValue>::clone(large),
+                        StoredValue::Inline(pieces) => Arc::new(LeftOut(pieces.to_vec())),
+                    };
+                    long_bytes += value.bytes().len();
+                    long.push(LongEntry { key, version, value_type, value });
+                }
             }
-        }
-        (entries, step.next)
+        });
+        Piece { entries, long, next: stopped.unwrap_or(step.next) }
     }
 
     fn range(&self) -> (Cursor, Cursor) {
@@ -108,6 +120,22 @@ impl ReplicaStore for ReplicaPartition {
 
     fn len(&self) -> u64 {
         self.table.usage().entries
+    }
+}
+
+impl LongValue for LargeValue {
+    fn bytes(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+/// A value that is not large, and that a step had no room for: many keys share its cursor.
+#[derive(Debug)]
+struct LeftOut(Vec<u8>);
+
+impl LongValue for LeftOut {
+    fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -181,8 +209,42 @@ mod tests {
             found.extend(piece);
             from = next;
         }
+        found.sort_unstable_by_key(|entry| HASH_KEY.hash(&entry.key));
         assert!(found.iter().eq(written.iter().map(|(_, entry)| entry)));
         partition.clear();
         assert_eq!(partition.len(), 0);
+    }
+
+    #[test]
+    fn a_piece_refers_to_long_values_and_to_few_of_them() {
+        let (mut partition, account) = partition(u64::MAX);
+        let value_bytes = PIECE_LONG_BYTES_MAX / 4;
+        let written = entries(9, value_bytes);
+        for (hash, entry) in &written {
+            partition.put(*hash, entry);
+        }
+        let used_bytes = account.used_bytes();
+        let (mut from, end) = partition.range();
+        let mut pieces = Vec::new();
+        while from < end {
+            let piece = partition.cut(from, 4_000);
+            assert!(piece.next > from && piece.entries.is_empty());
+            from = piece.next;
+            pieces.push(piece.long);
+        }
+        assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<usize>>(), [4, 4, 1]);
+        assert_eq!(account.used_bytes(), used_bytes, "nothing was copied");
+        // A reference outlives the entry, and is paid for meanwhile.
+        partition.clear();
+        assert!(account.used_bytes() >= 9 * value_bytes as u64);
+        assert!(
+            pieces
+                .iter()
+                .flatten()
+                .zip(&written)
+                .all(|(long, (_, entry))| *long.value.bytes() == *entry.value)
+        );
+        drop(pieces);
+        assert!(account.used_bytes() < value_bytes as u64);
     }
 }
