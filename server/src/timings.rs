@@ -35,8 +35,12 @@ pub const LEASE: Duration = Duration::from_millis(400);
 pub const GRACE: Duration = Duration::from_millis(500);
 /// A commit point that has gone out with no entry goes out by itself after this.
 pub const IDLE_COMMIT: Duration = Duration::from_millis(10);
-/// What has not been acknowledged for so long is sent again.
+/// What has not been acknowledged for so long is sent again; if that was in vain, again after twice as long.
 pub const RESEND: Duration = Duration::from_millis(50);
+/// After so long at the latest, if it is not much.
+pub const RESEND_MAX: Duration = Duration::from_millis(200);
+/// After so long at the latest, if it is much.
+pub const RESEND_LONG_MAX: Duration = Duration::from_millis(1_600);
 /// A member that owes a lease or an acknowledgement for so long is accused.
 pub const ACCUSATION: Duration = Duration::from_millis(600);
 /// A request that waits for a commit for so long is answered *unknown*.
@@ -65,5 +69,9 @@ const _: () = assert!(ms(TWO_BEATS) == 2 * ms(BEAT) && ms(TWO_BEATS) < ms(DETECT
 // A lease survives the loss of two questions.
 const _: () = assert!(3 * ms(BEACON) < ms(LEASE));
 const _: () = assert!(ms(COORDINATOR_LATE) > ms(COORDINATOR_TICK) && ms(COORDINATOR_LATE) <= ms(DETECTION));
+// Who was away for less than an accusation takes is sent what it missed before it is accused; and a copy is not given up
+// before it was sent again.
+const _: () = assert!(2 * ms(RESEND) <= ms(RESEND_MAX) && 2 * ms(RESEND_MAX) < ms(ACCUSATION));
+const _: () = assert!(ms(RESEND_MAX) <= ms(RESEND_LONG_MAX) && ms(RESEND_LONG_MAX) < ms(COPY_STALL));
 // Members are accused only after the coordinator would have found out by itself.
 const _: () = assert!(ms(ACCUSATION) > ms(DETECTION));

@@ -25,7 +25,7 @@ use crate::replication::operation::{KeyAnswer, KeyRequest, Operation, Ticket};
 use crate::replication::replica_store::ReplicaStore;
 use crate::replication::{NodeAction, Role};
 use crate::store::{Pool, ReplicaPartition};
-use crate::timings::TICK;
+use crate::timings::{RESEND, RESEND_LONG_MAX, RESEND_MAX, TICK};
 
 const HASH_KEY: HashKey = HashKey::GUESSABLE;
 const P0: PartitionId = PartitionId(0);
@@ -278,6 +278,43 @@ fn a_commit_point_that_was_lost_is_told_again() {
     village.lost = Box::new(|_| false);
     village.pass(Duration::from_millis(100));
     assert_eq!(village.commit(1), village.commit(0));
+}
+
+/// Says which messages do not arrive.
+type Lost = Box<dyn Fn(&PeerMessage) -> bool>;
+
+/// Loses what `node` acknowledges of entries, and counts how often it is sent some.
+fn deaf_to(node: u32) -> (std::rc::Rc<std::cell::Cell<usize>>, Lost) {
+    let sent = std::rc::Rc::new(std::cell::Cell::new(0));
+    let counter = std::rc::Rc::clone(&sent);
+    let lost = move |message: &PeerMessage| {
+        if matches!(&message.body, PeerBody::Prepare { entries, .. } if !entries.is_empty()) {
+            counter.set(counter.get() + usize::from(message.to == member(node)));
+        }
+        message.from == member(node) && is_talk(message)
+    };
+    (sent, Box::new(lost))
+}
+
+#[test]
+fn what_is_sent_in_vain_is_sent_less_and_less_often_and_soon_arrives_all_the_same() {
+    for (value_bytes, times_max, recovery) in [(10, 12, RESEND_MAX), (1 << 20, 6, RESEND_LONG_MAX)] {
+        let mut village = Village::new(2, 2, 1);
+        let (sent, lost) = deaf_to(1);
+        village.lost = lost;
+        let ticket = village.put(0, &key(0), &"x".repeat(value_bytes));
+        village.pass(Duration::from_millis(2_000));
+        assert!((4..=times_max).contains(&sent.get()), "{value_bytes} bytes were sent {} times", sent.get());
+        village.lost = Box::new(|_| false);
+        village.pass(recovery + TICK);
+        assert_eq!(village.status(ticket), Some(Status::Ok));
+        // The next one that is lost is sent again as soon as the first was.
+        village.lost = losing(|body| matches!(body, PeerBody::Prepare { .. }), 1);
+        let ticket = village.put(0, &key(0), &"y".repeat(value_bytes));
+        village.lost = Box::new(|_| false);
+        village.pass(RESEND + TICK);
+        assert_eq!(village.status(ticket), Some(Status::Ok));
+    }
 }
 
 #[test]
@@ -607,7 +644,7 @@ fn a_hand_over_that_takes_too_long_is_called_off_before_anybody_is_asked() {
     village.pass(Duration::from_millis(600));
     assert!(!village.to_coordinator.iter().any(|message| matches!(message, ToCoordinator::HandOver { .. })));
     village.lost = Box::new(|_| false);
-    village.pass(Duration::from_millis(100));
+    village.pass(RESEND_MAX);
     assert_eq!((village.status(prepared), village.status(queued)), (Some(Status::Ok), Some(Status::Ok)));
 }
 

@@ -36,9 +36,10 @@ use super::applied::Applied;
 use super::context::{Context, at};
 use super::limits::{COPY_QUEUE_BYTES_MAX, COPY_QUEUE_MAX, CopyPace, OUTCOMES_PER_PART, PIECE_BYTES_MAX};
 use super::replica_store::{LongEntry, Piece, ReplicaStore};
+use super::resend::Resend;
 use crate::clock::Time;
 use crate::planted::{Bug, is_planted};
-use crate::timings::{COPY_STALL, RESEND};
+use crate::timings::COPY_STALL;
 
 /// A copy under way.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ pub(super) struct Copy {
     first: u64,
     /// Parts of the window that need not be sent now.
     sent: usize,
-    sent_at: Time,
+    resend: Resend,
     progress_at: Time,
     has_ended: bool,
 }
@@ -101,7 +102,7 @@ impl Copy {
             window: VecDeque::new(),
             first: 0,
             sent: 0,
-            sent_at: now,
+            resend: Resend::new(now),
             progress_at: now,
             has_ended: false,
         };
@@ -219,7 +220,7 @@ impl Copy {
             self.window.drain(..arrived);
             self.first += arrived as u64;
             self.sent = self.sent.saturating_sub(arrived);
-            (self.progress_at, self.sent_at) = (now, now);
+            (self.progress_at, self.resend) = (now, Resend::new(now));
         }
         if self.has_ended && self.queued_count() == 0 { Progress::Arrived } else { Progress::GoesOn }
     }
@@ -245,7 +246,8 @@ impl Copy {
 
     /// Sends what the window allows, again what was not acknowledged in time.
     pub(super) fn send(&mut self, context: &mut Context<'_>, partition: PartitionId, cfg: Cfg) {
-        if self.sent > 0 && context.now.since(self.sent_at) >= RESEND {
+        if self.sent > 0 && self.resend.is_due(context.now) {
+            self.resend.on_resent(context.now, self.window.iter().map(Queued::bytes).sum());
             self.sent = 0;
         }
         while self.sent < context.pace.window && (self.sent < self.window.len() || self.open_window()) {
@@ -254,12 +256,24 @@ impl Copy {
             let body = PeerBody::Copy { at: at(partition, cfg), stream: self.stream, index, item };
             context.send(self.newcomer, body);
             self.sent += 1;
-            self.sent_at = context.now;
+            self.resend.on_sent(context.now);
         }
     }
 }
 
 impl Queued {
+    /// Bytes of keys and values, about.
+    fn bytes(&self) -> usize {
+        match self {
+            Queued::Fragment(entry, offset) => (entry.value.bytes().len() - offset).min(PIECE_BYTES_MAX),
+            Queued::Item(CopyItem::Piece { entries }) => {
+                entries.iter().map(|entry| entry.key.len() + entry.value.len()).sum()
+            }
+            Queued::Item(CopyItem::Committed { entry }) => entry.effect.bytes(),
+            Queued::Item(_) => 0,
+        }
+    }
+
     fn item(&self) -> CopyItem {
         match self {
             Queued::Item(item) => item.clone(),

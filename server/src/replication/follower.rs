@@ -9,8 +9,8 @@ use dht_protocol::peer::{ListTag, LogEntry, PeerBody};
 use super::context::{Context, at};
 use super::limits::{MESSAGE_BYTES_MAX, MESSAGE_ENTRIES_MAX};
 use super::log::seq_of;
+use super::resend::Resend;
 use crate::clock::Time;
-use crate::timings::RESEND;
 
 /// A replica that counts for commit.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Follower {
     acked: Option<Seq>,
     /// Last entry sent.
     sent: Seq,
-    sent_at: Time,
+    resend: Resend,
     /// The commit point that went out last with this list; `None`: nothing of it did.
     told: Option<Seq>,
     /// When that went out, while nothing has been heard of the follower since: it may be lost, and no entry may follow.
@@ -47,7 +47,7 @@ impl Follower {
             newcomer,
             acked: None,
             sent: Seq::ZERO,
-            sent_at: now,
+            resend: Resend::new(now),
             told: None,
             unheard_since: None,
             owes_since: None,
@@ -69,6 +69,7 @@ impl Follower {
         self.acked = None;
         self.sent = Seq(list.base.0 - 1);
         (self.told, self.owes_since) = (None, Some(now));
+        self.resend = Resend::new(now);
     }
 
     /// It has the list up to `upto`.
@@ -77,7 +78,7 @@ impl Follower {
         if self.is_ready() && self.acked.is_none_or(|acked| upto > acked) {
             self.acked = Some(upto);
             self.sent = self.sent.max(upto);
-            self.sent_at = now;
+            self.resend = Resend::new(now);
             self.owes_since = Some(now);
         }
     }
@@ -117,13 +118,18 @@ impl Follower {
         } else {
             self.owes_since.get_or_insert(context.now);
         }
-        let is_late = context.now.since(self.sent_at) >= RESEND;
+        let is_under_way = self.acked.map_or(self.told.is_some(), |acked| self.sent > acked);
+        let is_late = is_under_way && !self.has_all(last) && self.resend.is_due(context.now);
         let is_untold = self.told.is_none_or(|told| told < commit);
-        let is_unheard = self.unheard_since.is_some_and(|since| context.now.since(since) >= RESEND);
-        let mut is_due = self.told.is_none() || (tell_commit && is_untold) || is_unheard;
-        if !self.has_all(last) && is_late {
+        let is_unheard = self.unheard_since.is_some_and(|since| self.resend.is_over(context.now, since));
+        let mut is_due = self.told.is_none() || (tell_commit && is_untold) || is_unheard || is_late;
+        if is_late {
             self.sent = self.acked.unwrap_or(Seq(list.base.0 - 1));
-            is_due = true;
+        }
+        if is_late || is_unheard {
+            let skipped = self.sent.0.saturating_sub(commit.0) as usize;
+            let bytes = prepared.clone().skip(skipped).map(|entry| entry.effect.bytes()).sum();
+            self.resend.on_resent(context.now, bytes);
         }
         // What is committed is gone from the list; a follower has acknowledged it.
         self.sent = self.sent.max(commit);
@@ -131,7 +137,8 @@ impl Follower {
             let skipped = (self.sent.0 - commit.0) as usize;
             let entries = cut(prepared.clone().skip(skipped));
             self.sent = entries.last().map_or(self.sent, seq_of);
-            (self.sent_at, self.told) = (context.now, Some(commit));
+            self.resend.on_sent(context.now);
+            self.told = Some(commit);
             self.unheard_since = Some(context.now);
             context.send(self.member, PeerBody::Prepare { at: at(partition, cfg), list, commit, entries });
             is_due = false;

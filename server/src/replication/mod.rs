@@ -16,6 +16,7 @@
 //! * `primary`, `admission`, `hand_over`, `filling`, `follower`, `copy`: the primary, and what it knows of the others.
 //! * `backup`, `newcomer`: the others.
 //! * `applied`, `log`, `outcomes`: committed state; entries that are prepared or kept; answers that may be asked for again.
+//! * `resend`: the pauses before what was not acknowledged is sent again.
 //! * `leases`, `floors`: what a node knows besides, whatever the partition.
 
 mod admission;
@@ -39,6 +40,7 @@ mod outcomes;
 mod primary;
 mod replica;
 pub mod replica_store;
+mod resend;
 mod waiters;
 
 pub(crate) use context::Context;
