@@ -7,6 +7,7 @@
 pub mod coordinator;
 pub mod greeting;
 mod heartbeat;
+mod held;
 pub mod node;
 #[cfg(test)]
 mod node_tests;

@@ -21,9 +21,10 @@ use dht_protocol::placement::replica_map::{Configuration, ReplicaMap};
 use dht_protocol::status::Status;
 
 use super::heartbeat::Pulse;
+use super::held::HeldMessages;
 use crate::clock::Time;
 use crate::planted::{Bug, is_planted};
-use crate::replication::limits::{ACCUSED_MAX, CopyPace, HELD_MESSAGES_MAX};
+use crate::replication::limits::{ACCUSED_MAX, CopyPace};
 use crate::replication::operation::{KeyAnswer, KeyRequest, Ticket};
 use crate::replication::replica_store::ReplicaStore;
 use crate::replication::{Context, Floors, Leases, NodeAction, Replica, ReplicaView};
@@ -44,7 +45,7 @@ pub struct ClusterNode<S: ReplicaStore> {
     floors: Floors,
     pulse: Pulse,
     /// Messages under configurations that are not known here yet.
-    held: VecDeque<PeerMessage>,
+    held: HeldMessages,
     next_stream: u64,
     pace: CopyPace,
     beacons_at: Option<Time>,
@@ -72,7 +73,7 @@ impl<S: ReplicaStore> ClusterNode<S> {
             leases: Leases::default(),
             floors: Floors::default(),
             pulse: Pulse::new(now, incarnation, address),
-            held: VecDeque::new(),
+            held: HeldMessages::default(),
             next_stream: 0,
             pace: CopyPace::FULL,
             beacons_at: None,
@@ -168,10 +169,7 @@ impl<S: ReplicaStore> ClusterNode<S> {
         let known = self.map.as_ref().and_then(|map| map.partition(at.partition)).map(|config| config.cfg);
         let Some(known) = known else { return };
         if at.cfg > known && !is_planted(Bug::SkipCfgCheck) {
-            if self.held.len() < HELD_MESSAGES_MAX {
-                self.held.push_back(message);
-            }
-            return;
+            return self.held.push(message);
         }
         if at.cfg < known && !is_planted(Bug::SkipCfgCheck) {
             return;
@@ -255,7 +253,7 @@ impl<S: ReplicaStore> ClusterNode<S> {
                 self.with_context(now, |context, _| replica.on_removed(context));
             }
         }
-        for message in std::mem::take(&mut self.held) {
+        for message in self.held.take() {
             self.on_peer(now, message);
         }
     }
@@ -339,7 +337,7 @@ impl<S: ReplicaStore> ClusterNode<S> {
     /// # Panics
     /// When one does not hold.
     pub fn check_invariants(&self) {
-        assert!(self.held.len() <= HELD_MESSAGES_MAX);
+        self.held.check_invariants();
         let (Some(map), Some(me)) = (&self.map, self.me) else { return };
         for (replica, config) in self.replicas.iter().zip(&map.partitions) {
             let is_named = config.members().any(|member| member == me);

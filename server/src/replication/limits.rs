@@ -44,6 +44,8 @@ pub const OUTCOMES_PER_PART: usize = 256;
 pub const FORGOTTEN_CLIENTS_MAX: usize = 64;
 /// Messages under a configuration that is not known here yet, of all partitions. Past that they are dropped; they are sent again.
 pub const HELD_MESSAGES_MAX: usize = 256;
+/// Bytes of them. Past that the same.
+pub const HELD_BYTES_MAX: usize = 4 << 20;
 /// Questions for a lease without an answer that a node remembers, of one peer. The oldest goes when one more is asked.
 pub const BEACONS_MAX: usize = 8;
 /// Clients whose floors a node knows without a session that is open. The longest unheard goes first.
