@@ -49,6 +49,8 @@ pub const WAIT_MAX: Duration = Duration::from_secs(5);
 pub const COPY_STALL: Duration = Duration::from_millis(2_000);
 /// A hand-over whose prepared entries are not committed for so long is called off.
 pub const HAND_OVER_WAIT: Duration = Duration::from_millis(500);
+/// A request that queues for the end of a hand-over for so long is answered *unavailable*.
+pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(3);
 /// A client's first pauses before it tries again, added up.
 pub const CLIENT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -59,6 +61,8 @@ const fn ms(span: Duration) -> u128 {
     span.as_millis()
 }
 
+// Nobody is turned away by a hand-over that is called off.
+const _: () = assert!(ms(HAND_OVER_WAIT) < ms(QUEUE_WAIT_MAX));
 // A lease must end before its granter serves, clocks differing in rate by less than 25 %.
 const _: () = assert!(4 * ms(GRACE) >= 5 * ms(LEASE));
 const _: () = assert!(

@@ -25,7 +25,7 @@ use crate::replication::operation::{KeyAnswer, KeyRequest, Operation, Ticket};
 use crate::replication::replica_store::ReplicaStore;
 use crate::replication::{NodeAction, Role};
 use crate::store::{Pool, ReplicaPartition};
-use crate::timings::{RESEND, RESEND_LONG_MAX, RESEND_MAX, TICK};
+use crate::timings::{QUEUE_WAIT_MAX, RESEND, RESEND_LONG_MAX, RESEND_MAX, TICK};
 
 const HASH_KEY: HashKey = HashKey::GUESSABLE;
 const P0: PartitionId = PartitionId(0);
@@ -662,6 +662,28 @@ fn a_primary_that_has_given_up_serves_only_under_a_higher_cfg() {
     village.tell_map_to_all();
     village.pass(Duration::from_millis(100));
     assert_eq!(village.status(read), Some(Status::NotFound));
+}
+
+#[test]
+fn who_queues_for_a_hand_over_is_turned_away_when_no_coordinator_answers() {
+    let mut village = Village::new(2, 2, 1);
+    let wish = FromCoordinator::Move { to: member(0), partition: P0, cfg: Cfg::new(1), target: member(1) };
+    village.nodes[0].on_coordinator(village.now, wish);
+    village.settle();
+    let early = village.put(0, &key(0), "never prepared");
+    village.pass(Duration::from_millis(500));
+    let late = village.request(0, &key(0), Operation::Get, None);
+    village.pass(QUEUE_WAIT_MAX - Duration::from_millis(500) - TICK);
+    assert_eq!(village.status(early), None);
+    village.pass(2 * TICK);
+    assert_eq!((village.status(early), village.status(late)), (Some(Status::Unavailable), None));
+    village.pass(Duration::from_millis(500));
+    assert_eq!(village.status(late), Some(Status::Unavailable));
+    assert!(!village.nodes[0].is_serving(village.now, P0), "it has given up for good");
+    village.edit(|_| {});
+    village.tell_map_to_all();
+    village.pass(Duration::from_millis(100));
+    assert_eq!(village.get(0, &key(0)), Ok(None));
 }
 
 #[test]

@@ -60,14 +60,6 @@ impl<R> Primary<R> {
         }
     }
 
-    fn queue_up(&mut self, context: &mut Context<'_>, ticket: Ticket, request: KeyRequest) {
-        if self.queue.len() < WAITERS_MAX {
-            self.queue.push_back((ticket, request));
-        } else {
-            context.answer(ticket, refusal(Status::Busy, context.epoch));
-        }
-    }
-
     fn admit<S: ReplicaStore<Reservation = R>>(
         &mut self,
         context: &mut Context<'_>,

@@ -4,17 +4,22 @@
 //! as before, without having asked anybody. Then it gives up for good: it asks the coordinator to make the target primary,
 //! and answers nothing until a map with a higher cfg says who is. (If it went on when an answer stays away, the coordinator
 //! might have moved the partition all the same, and the new primary does not wait out the grace.) With that map, what is
-//! queued is carried out here or sent on.
+//! queued is carried out here or sent on. What has queued for too long, as no coordinator is up, is turned away: it was never
+//! prepared, so its client may be told that nothing was done. The partition stays given up.
 
 use dht_protocol::ids::Member;
 use dht_protocol::peer::ToCoordinator;
+use dht_protocol::status::Status;
 
 use super::applied::Applied;
 use super::context::Context;
+use super::limits::WAITERS_MAX;
+use super::operation::{KeyRequest, Ticket};
 use super::primary::{Of, Primary};
 use super::replica_store::ReplicaStore;
+use super::waiters::refusal;
 use crate::clock::Time;
-use crate::timings::{BEAT, HAND_OVER_WAIT};
+use crate::timings::{BEAT, HAND_OVER_WAIT, QUEUE_WAIT_MAX};
 
 /// A hand-over under way.
 #[derive(Debug)]
@@ -23,6 +28,14 @@ pub(super) struct HandOver {
     since: Time,
     /// When the coordinator was last asked; from the first time on the partition is given up.
     asked_at: Option<Time>,
+}
+
+/// A request that waits for the end of a hand-over. Nothing of it is prepared.
+#[derive(Debug)]
+pub(super) struct QueuedUp {
+    pub(super) ticket: Ticket,
+    request: KeyRequest,
+    since: Time,
 }
 
 impl HandOver {
@@ -77,8 +90,27 @@ impl<R> Primary<R> {
         applied: &mut Applied<S>,
     ) {
         self.hand_over = None;
-        for (ticket, request) in std::mem::take(&mut self.queue) {
+        for QueuedUp { ticket, request, .. } in std::mem::take(&mut self.queue) {
             self.on_request(context, of, applied, ticket, request);
+        }
+    }
+
+    /// A request has come while a hand-over is under way.
+    pub(super) fn queue_up(&mut self, context: &mut Context<'_>, ticket: Ticket, request: KeyRequest) {
+        if self.queue.len() < WAITERS_MAX {
+            self.queue.push_back(QueuedUp { ticket, request, since: context.now });
+        } else {
+            context.answer(ticket, refusal(Status::Busy, context.epoch));
+        }
+    }
+
+    /// Turns away those who have queued for too long.
+    pub(super) fn end_long_queues(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        while self.queue.front().is_some_and(|first| now.since(first.since) >= QUEUE_WAIT_MAX)
+            && let Some(first) = self.queue.pop_front()
+        {
+            context.answer(first.ticket, refusal(Status::Unavailable, context.epoch));
         }
     }
 }

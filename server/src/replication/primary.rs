@@ -37,7 +37,7 @@ use super::applied::Applied;
 use super::context::Context;
 use super::copy::Copy;
 use super::follower::Follower;
-use super::hand_over::HandOver;
+use super::hand_over::{HandOver, QueuedUp};
 use super::log::{Prepared, seq_of};
 use super::operation::{KeyAnswer, KeyRequest, Ticket};
 use super::replica_store::ReplicaStore;
@@ -61,7 +61,7 @@ pub(super) struct Primary<R> {
     serves_from: Time,
     pub(super) hand_over: Option<HandOver>,
     /// Requests that wait for the end of a hand-over.
-    pub(super) queue: VecDeque<(Ticket, KeyRequest)>,
+    pub(super) queue: VecDeque<QueuedUp>,
     /// Requests that wait for entries.
     pub(super) waiting_count: usize,
     /// Since when some follower has not been told the commit point.
@@ -335,7 +335,8 @@ impl<R> Primary<R> {
 
     /// It is primary no longer. Gives the entries that it holds; who waited is to ask again elsewhere.
     pub(super) fn into_held(mut self, context: &mut Context<'_>) -> VecDeque<Prepared<R>> {
-        for (ticket, _) in self.queue.drain(..).chain(self.again.drain(..)) {
+        let queued = self.queue.drain(..).map(|queued| queued.ticket);
+        for ticket in queued.chain(self.again.drain(..).map(|(ticket, _)| ticket)) {
             context.answer(ticket, refusal(Status::NotOwner, context.epoch));
         }
         let mut held = VecDeque::with_capacity(self.prepared.len());

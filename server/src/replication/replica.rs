@@ -278,6 +278,7 @@ impl<S: ReplicaStore> Replica<S> {
         match &mut self.state {
             State::Primary(primary) => {
                 primary.end_long_waits(context);
+                primary.end_long_queues(context);
                 primary.go_on_filling(context, of);
             }
             State::Joining(newcomer) if self.config.joining.contains(&context.me) => {
