@@ -47,6 +47,10 @@ pub const ACCUSATION: Duration = Duration::from_millis(600);
 pub const WAIT_MAX: Duration = Duration::from_secs(5);
 /// A newcomer that does not go on with its copy for so long is dropped.
 pub const COPY_STALL: Duration = Duration::from_millis(2_000);
+/// A newcomer that had no memory is not filled again before this; each time in vain not before twice as long.
+pub const NEWCOMER_PAUSE: Duration = Duration::from_millis(500);
+/// After so long at the latest.
+pub const NEWCOMER_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A hand-over whose prepared entries are not committed for so long is called off.
 pub const HAND_OVER_WAIT: Duration = Duration::from_millis(500);
 /// A request that queues for the end of a hand-over for so long is answered *unavailable*.

@@ -8,7 +8,7 @@ use dht_protocol::ids::{
     Cfg, ClientId, ClusterId, Epoch, Incarnation, Member, NodeId, PartitionId, Revision, Seq, Version,
 };
 use dht_protocol::peer::{
-    At, Beat, Effect, FromCoordinator, ListTag, LogEntry, PeerBody, PeerMessage, ToCoordinator,
+    At, Beat, CopyItem, Effect, FromCoordinator, ListTag, LogEntry, PeerBody, PeerMessage, ToCoordinator,
 };
 use dht_protocol::placement::hash::HashKey;
 use dht_protocol::placement::replica_map::{Configuration, ListedNode, OnLoss, ReplicaMap, Settings};
@@ -25,7 +25,7 @@ use crate::replication::operation::{KeyAnswer, KeyRequest, Operation, Ticket};
 use crate::replication::replica_store::ReplicaStore;
 use crate::replication::{NodeAction, Role};
 use crate::store::{Pool, ReplicaPartition};
-use crate::timings::{QUEUE_WAIT_MAX, RESEND, RESEND_LONG_MAX, RESEND_MAX, TICK};
+use crate::timings::{NEWCOMER_PAUSE_MAX, QUEUE_WAIT_MAX, RESEND, RESEND_LONG_MAX, RESEND_MAX, TICK};
 
 const HASH_KEY: HashKey = HashKey::GUESSABLE;
 const P0: PartitionId = PartitionId(0);
@@ -593,7 +593,7 @@ fn a_replica_that_comes_back_gets_what_it_missed_and_no_more() {
     let copied = std::rc::Rc::new(std::cell::Cell::new(0));
     let counter = std::rc::Rc::clone(&copied);
     village.lost = Box::new(move |message| {
-        if let PeerBody::Copy { item: dht_protocol::peer::CopyItem::Piece { entries }, .. } = &message.body {
+        if let PeerBody::Copy { item: CopyItem::Piece { entries }, .. } = &message.body {
             counter.set(counter.get() + entries.len());
         }
         false
@@ -828,6 +828,58 @@ fn a_newcomer_without_memory_is_dropped_and_tries_again() {
     assert_eq!(village.table(1), Vec::new());
     let ticket = village.put(0, &key(30), "goes on");
     assert_eq!(village.status(ticket), Some(Status::Ok), "nobody waits for it");
+    village.accounts[1].set_limit_bytes(1 << 30);
+    village.pass(NEWCOMER_PAUSE_MAX);
+    take_in(&mut village, 1);
+    assert_eq!(village.table(1), village.table(0));
+}
+
+#[test]
+fn a_newcomer_without_memory_is_tried_less_and_less_often() {
+    let mut village = Village::new(2, 1, 1);
+    let _ = village.put(0, &key(0), "value");
+    village.accounts[1].set_limit_bytes(0);
+    let begun = std::rc::Rc::new(std::cell::Cell::new(0));
+    let counter = std::rc::Rc::clone(&begun);
+    village.lost = Box::new(move |message| {
+        let item = if let PeerBody::Copy { item, .. } = &message.body { Some(item) } else { None };
+        counter.set(counter.get() + usize::from(matches!(item, Some(CopyItem::Begin { .. }))));
+        false
+    });
+    village.edit(|config| config.joining = vec![member(1)]);
+    village.tell_map_to_all();
+    village.pass(3 * NEWCOMER_PAUSE_MAX);
+    assert!((3..=8).contains(&begun.get()), "{} copies were begun", begun.get());
+    village.accounts[1].set_limit_bytes(1 << 30);
+    village.pass(NEWCOMER_PAUSE_MAX);
+    take_in(&mut village, 1);
+    assert_eq!(village.table(1), village.table(0));
+}
+
+/// Lets the primary fill `newcomer` until it counts, and keeps it from being proposed; what was prepared then.
+fn let_count(village: &mut Village, newcomer: u32) -> Ticket {
+    village.lost = losing(|body| matches!(body, PeerBody::Prepare { .. }), newcomer);
+    village.edit(|config| config.joining = vec![member(newcomer)]);
+    village.tell_map_to_all();
+    for number in 0..100 {
+        let ticket = village.put(0, &key(number), "value");
+        if village.status(ticket).is_none() {
+            return ticket;
+        }
+        village.pass(TICK);
+    }
+    panic!("it does not come to count");
+}
+
+#[test]
+fn a_newcomer_that_counts_and_has_no_memory_is_dropped_and_the_write_is_done() {
+    let mut village = Village::new(2, 1, 1);
+    let ticket = let_count(&mut village, 1);
+    village.accounts[1].set_limit_bytes(0);
+    village.lost = Box::new(|_| false);
+    village.pass(Duration::from_millis(100));
+    assert_eq!(village.status(ticket), Some(Status::Ok), "those in sync have room");
+    assert!(!village.to_coordinator.iter().any(|message| matches!(message, ToCoordinator::Propose { .. })));
     village.accounts[1].set_limit_bytes(1 << 30);
     take_in(&mut village, 1);
     assert_eq!(village.table(1), village.table(0));

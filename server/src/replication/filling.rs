@@ -5,6 +5,8 @@
 //! Afterwards it may not, until a map with a higher cfg is here: the coordinator may have taken it in already, and then
 //! it may become primary.
 
+use std::time::Duration;
+
 use dht_protocol::ids::{Member, Version};
 use dht_protocol::peer::ToCoordinator;
 
@@ -15,7 +17,16 @@ use super::follower::{Candidacy, Follower};
 use super::limits::COPIES_MAX;
 use super::primary::{Of, Primary};
 use super::replica_store::ReplicaStore;
-use crate::timings::{BEAT, COPY_STALL};
+use crate::clock::Time;
+use crate::timings::{BEAT, COPY_STALL, NEWCOMER_PAUSE, NEWCOMER_PAUSE_MAX};
+
+/// A newcomer that had no memory, and when it is filled again. While it is tried in vain, the pauses grow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TurnedDown {
+    pub(super) newcomer: Member,
+    until: Time,
+    pause: Duration,
+}
 
 impl<R> Primary<R> {
     /// A newcomer asks to be filled; the last entry it has applied is `has`.
@@ -37,7 +48,12 @@ impl<R> Primary<R> {
         }
         let is_under_way = self.copies.iter().any(|copy| copy.newcomer == newcomer)
             || self.followers.iter().any(|follower| follower.member == newcomer);
-        let is_wanted = of.config.joining.contains(&newcomer) && self.is_settled(applied.commit());
+        let is_turned_down = self
+            .turned_down
+            .iter()
+            .any(|turned_down| turned_down.newcomer == newcomer && context.now < turned_down.until);
+        let is_wanted =
+            of.config.joining.contains(&newcomer) && self.is_settled(applied.commit()) && !is_turned_down;
         if is_under_way || !is_wanted || self.copies.len() >= COPIES_MAX {
             return;
         }
@@ -64,8 +80,17 @@ impl<R> Primary<R> {
                     follower.on_new_list(context.now, self.list);
                 }
             }
-            Progress::Refused => self.drop_newcomer(newcomer),
+            Progress::Refused => self.turn_down(context.now, newcomer),
         }
+    }
+
+    /// A newcomer has no memory for what it was sent.
+    pub(super) fn turn_down(&mut self, now: Time, newcomer: Member) {
+        self.drop_newcomer(newcomer);
+        let before = self.turned_down.iter().find(|turned_down| turned_down.newcomer == newcomer);
+        let pause = before.map_or(NEWCOMER_PAUSE, |before| (2 * before.pause).min(NEWCOMER_PAUSE_MAX));
+        self.turned_down.retain(|turned_down| turned_down.newcomer != newcomer);
+        self.turned_down.push(TurnedDown { newcomer, until: now + pause, pause });
     }
 
     fn drop_newcomer(&mut self, newcomer: Member) {

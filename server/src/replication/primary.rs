@@ -36,6 +36,7 @@ use dht_protocol::status::Status;
 use super::applied::Applied;
 use super::context::Context;
 use super::copy::Copy;
+use super::filling::TurnedDown;
 use super::follower::Follower;
 use super::hand_over::{HandOver, QueuedUp};
 use super::log::{Prepared, seq_of};
@@ -55,6 +56,8 @@ pub(super) struct Primary<R> {
     pub(super) prepared_bytes: usize,
     pub(super) followers: Vec<Follower>,
     pub(super) copies: Vec<Copy>,
+    /// Newcomers that had no memory for what they were sent. Each is one of the configuration's.
+    pub(super) turned_down: Vec<TurnedDown>,
     /// What it took over: entries behind the first number, up to the second.
     taken_over: (Seq, Seq),
     /// Until then others may be serving under leases that this node granted.
@@ -96,6 +99,7 @@ impl<R> Primary<R> {
             prepared_bytes,
             followers: Vec::new(),
             copies: Vec::new(),
+            turned_down: Vec::new(),
             taken_over: (commit, end),
             serves_from,
             hand_over: None,
@@ -120,6 +124,7 @@ impl<R> Primary<R> {
         }));
         self.followers = followers;
         self.copies.retain(|copy| joining(&copy.newcomer));
+        self.turned_down.retain(|turned_down| joining(&turned_down.newcomer));
         self.list.revision = Revision(0);
         self.begin_list(now, commit);
     }
@@ -197,10 +202,14 @@ impl<R> Primary<R> {
         let Some(follower) = self.followers.iter_mut().find(|follower| follower.member == from) else {
             return;
         };
+        let may_be_dropped = follower.newcomer.is_some() && !follower.is_proposed();
         if !is_refusal {
             follower.on_ack(context.now, upto);
         } else if is_planted(Bug::IgnoreRefusal) {
             follower.on_ack(context.now, upto.next().min(last));
+        } else if may_be_dropped {
+            // It counts by this replica's word alone: those in sync have room.
+            self.turn_down(context.now, from);
         } else {
             self.on_refusal(context, applied, upto.next());
         }
