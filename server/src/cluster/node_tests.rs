@@ -25,7 +25,7 @@ use crate::replication::operation::{KeyAnswer, KeyRequest, Operation, Ticket};
 use crate::replication::replica_store::ReplicaStore;
 use crate::replication::{NodeAction, Role};
 use crate::store::{Pool, ReplicaPartition};
-use crate::timings::{NEWCOMER_PAUSE_MAX, QUEUE_WAIT_MAX, RESEND, RESEND_LONG_MAX, RESEND_MAX, TICK};
+use crate::timings::{LEASE, NEWCOMER_PAUSE_MAX, QUEUE_WAIT_MAX, RESEND, RESEND_LONG_MAX, RESEND_MAX, TICK};
 
 const HASH_KEY: HashKey = HashKey::GUESSABLE;
 const P0: PartitionId = PartitionId(0);
@@ -733,7 +733,7 @@ fn an_answer_that_reads_says_until_when_it_may_be_sent() {
     let mut village = Village::new(2, 2, 1);
     let ticket = village.request(0, &key(0), Operation::Get, None);
     let valid_until = village.answer(ticket).unwrap().valid_until.expect("a read");
-    assert!(valid_until > village.now && valid_until <= village.now + crate::timings::LEASE);
+    assert!(valid_until > village.now && valid_until <= village.now + LEASE);
     village.lost = Box::new(|message| matches!(message.body, PeerBody::Grant { .. }));
     while village.get(0, &key(0)).is_ok() {
         village.pass(TICK);
@@ -869,6 +869,33 @@ fn let_count(village: &mut Village, newcomer: u32) -> Ticket {
         village.pass(TICK);
     }
     panic!("it does not come to count");
+}
+
+#[test]
+fn a_newcomer_that_dies_before_it_is_proposed_holds_writes_up_no_longer_than_a_lease_and_no_reads() {
+    let mut village = Village::new(2, 1, 1);
+    let ticket = let_count(&mut village, 1);
+    village.lost = cut_off(1);
+    let died_at = village.now;
+    while village.status(ticket).is_none() {
+        village.pass(TICK);
+        assert!(village.get(0, &key(0)).is_ok());
+        assert!(village.now <= died_at + LEASE);
+    }
+    assert_eq!(village.status(ticket), Some(Status::Ok));
+    // Who grants no lease does not begin to count.
+    village.lost = Box::new(|message| matches!(message.body, PeerBody::Grant { .. }));
+    village.edit(|_| {});
+    village.tell_map_to_all();
+    for _ in 0..200 {
+        village.pass(TICK);
+        assert!(village.get(0, &key(0)).is_ok());
+        let ticket = village.put(0, &key(0), "value");
+        assert_eq!(village.status(ticket), Some(Status::Ok));
+    }
+    village.lost = Box::new(|_| false);
+    take_in(&mut village, 1);
+    assert_eq!(village.table(1), village.table(0));
 }
 
 #[test]

@@ -131,8 +131,14 @@ impl Copy {
         self.queued_count() >= pace.window || self.long_count > 0
     }
 
-    /// Cuts further pieces while there is room for them; true: the last part has just been added.
-    pub(super) fn fill<S: ReplicaStore>(&mut self, pace: CopyPace, applied: &Applied<S>) -> bool {
+    /// Cuts further pieces while there is room for them; true: the last part has just been added, which it is only where
+    /// `may_end`.
+    pub(super) fn fill<S: ReplicaStore>(
+        &mut self,
+        pace: CopyPace,
+        applied: &Applied<S>,
+        may_end: bool,
+    ) -> bool {
         if self.has_ended {
             return false;
         }
@@ -145,7 +151,7 @@ impl Copy {
             self.frontier = Some(piece.next);
             self.push_piece(piece);
         }
-        if self.has_enough_queued(pace) {
+        if self.has_enough_queued(pace) || !may_end {
             return false;
         }
         let (records, forgotten, overflowed) = applied.outcomes.to_copy();
@@ -347,7 +353,7 @@ mod tests {
         let mut partial: Vec<u8> = Vec::new();
         let mut next = 0;
         loop {
-            let has_just_ended = copy.fill(CopyPace::FULL, &applied);
+            let has_just_ended = copy.fill(CopyPace::FULL, &applied, true);
             assert!(copy.queued_count() <= 2 * CopyPace::FULL.window, "{} wait", copy.queued_count());
             assert!(
                 !has_just_ended || copy.long_count == 0,

@@ -1,7 +1,8 @@
 //! How a primary brings newcomers in: it copies to them, lets them count, and proposes them.
 //!
 //! From the moment that the last part of the copy has been cut the newcomer counts for commit and for leases, so that nothing can
-//! be committed, or read, that it does not know of once the map names it. Before it is proposed it may be dropped at will.
+//! be committed, or read, that it does not know of once the map names it. Before it is proposed it may be dropped at will: it begins to
+//! count only while its lease is held, and is dropped when that is about to end, so that one that dies holds nobody up for longer.
 //! Afterwards it may not, until a map with a higher cfg is here: the coordinator may have taken it in already, and then
 //! it may become primary.
 
@@ -18,7 +19,7 @@ use super::limits::COPIES_MAX;
 use super::primary::{Of, Primary};
 use super::replica_store::ReplicaStore;
 use crate::clock::Time;
-use crate::timings::{BEAT, COPY_STALL, NEWCOMER_PAUSE, NEWCOMER_PAUSE_MAX};
+use crate::timings::{BEAT, COPY_STALL, NEWCOMER_PAUSE, NEWCOMER_PAUSE_MAX, TICK};
 
 /// A newcomer that had no memory, and when it is filled again. While it is tried in vain, the pauses grow.
 #[derive(Clone, Copy, Debug)]
@@ -105,8 +106,10 @@ impl<R> Primary<R> {
         applied: &Applied<S>,
     ) {
         for place in 0..self.copies.len() {
-            if self.copies[place].fill(context.pace, applied) {
-                let newcomer = self.copies[place].newcomer;
+            let newcomer = self.copies[place].newcomer;
+            // From the end of its copy on it counts for leases, too.
+            let holds_lease = context.leases.holds(context.now, newcomer);
+            if self.copies[place].fill(context.pace, applied, holds_lease) {
                 self.followers.push(Follower::new(context.now, newcomer, Some(Candidacy::default())));
                 self.begin_list(context.now, applied.commit());
             }
@@ -118,10 +121,12 @@ impl<R> Primary<R> {
         let now = context.now;
         let mut hopeless: Vec<Member> =
             self.copies.iter().filter(|copy| copy.is_hopeless(now)).map(|copy| copy.newcomer).collect();
+        // Once it is silent it would keep reads from being answered, as it keeps writes already.
+        let is_silent = |member: Member| context.leases.end(member) <= now + 2 * TICK;
         let stands_still = |follower: &&Follower| {
-            follower.newcomer.is_some_and(|candidacy| candidacy.is_filled)
-                && !follower.is_proposed()
-                && follower.owes_since.is_some_and(|since| now.since(since) >= COPY_STALL)
+            let Some(candidacy) = follower.newcomer.filter(|_| !follower.is_proposed()) else { return false };
+            let is_late = follower.owes_since.is_some_and(|since| now.since(since) >= COPY_STALL);
+            (candidacy.is_filled && is_late) || is_silent(follower.member)
         };
         hopeless.extend(self.followers.iter().filter(stands_still).map(|follower| follower.member));
         for newcomer in hopeless {
