@@ -6,7 +6,8 @@
 //!             ─ Charge(Arena)  ─┤
 //!   LargeValue ─ Charge ────────┼──▶ MemoryAccount { limit, used, used per kind }
 //!   connection ─ Charge ────────┤
-//!   dedup      ─ Charge ────────┘
+//!   dedup      ─ Charge ────────┤
+//!   LogBudget  ─ Charge ────────┘
 //! ```
 //!
 //! Invariants:
@@ -40,13 +41,15 @@ pub enum MemoryKind {
     Connections,
     /// Outcomes of writes, kept for retries.
     Dedup,
+    /// Entries of replicated logs, and outcomes of replicated writes.
+    Log,
     /// Pages of the store that are resident while no table and no arena uses them, and the unused rest of those in use.
     Idle,
 }
 
 impl MemoryKind {
     /// Number of kinds.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
     /// Every kind, in the order of their statistics.
     pub const ALL: [MemoryKind; Self::COUNT] = [
         MemoryKind::Tables,
@@ -54,6 +57,7 @@ impl MemoryKind {
         MemoryKind::LargeValues,
         MemoryKind::Connections,
         MemoryKind::Dedup,
+        MemoryKind::Log,
         MemoryKind::Idle,
     ];
 
@@ -66,6 +70,7 @@ impl MemoryKind {
             MemoryKind::LargeValues => "large_values",
             MemoryKind::Connections => "connections",
             MemoryKind::Dedup => "dedup",
+            MemoryKind::Log => "log",
             MemoryKind::Idle => "idle",
         }
     }
@@ -148,8 +153,8 @@ impl MemoryAccount {
 
     /// Charges `bytes` whether they fit or not. For what has a bound of its own and must not fail: steps that give
     /// back at least as much when they end (compaction, shrinking, merging: at most one segment and one leaf a
-    /// partition), the few kilobytes that any connection may hold, answers that exist already, and the outcomes of
-    /// writes.
+    /// partition), the few kilobytes that any connection may hold, answers that exist already, the outcomes of
+    /// writes, and the logs of replicas.
     pub fn charge_over_limit(&self, kind: MemoryKind, bytes: u64) {
         if bytes == 0 {
             return;

@@ -23,11 +23,12 @@ use dht_protocol::status::Status;
 use super::heartbeat::Pulse;
 use super::held::HeldMessages;
 use crate::clock::Time;
+use crate::memory::MemoryAccount;
 use crate::planted::{Bug, is_planted};
 use crate::replication::limits::{ACCUSED_MAX, CopyPace};
 use crate::replication::operation::{KeyAnswer, KeyRequest, Ticket};
 use crate::replication::replica_store::ReplicaStore;
-use crate::replication::{Context, Floors, Leases, NodeAction, Replica, ReplicaView};
+use crate::replication::{Context, Floors, Leases, LogBudget, NodeAction, Replica, ReplicaView};
 use crate::timings::{ACCUSATION, BEACON, BEAT};
 
 /// Makes the empty table of a partition.
@@ -43,6 +44,7 @@ pub struct ClusterNode<S: ReplicaStore> {
     replicas: Vec<Option<Replica<S>>>,
     leases: Leases,
     floors: Floors,
+    budget: LogBudget,
     pulse: Pulse,
     /// Messages under configurations that are not known here yet.
     held: HeldMessages,
@@ -72,6 +74,7 @@ impl<S: ReplicaStore> ClusterNode<S> {
             replicas: Vec::new(),
             leases: Leases::default(),
             floors: Floors::default(),
+            budget: LogBudget::default(),
             pulse: Pulse::new(now, incarnation, address),
             held: HeldMessages::default(),
             next_stream: 0,
@@ -86,6 +89,17 @@ impl<S: ReplicaStore> ClusterNode<S> {
     /// How fast newcomers are filled from here.
     pub fn set_copy_pace(&mut self, pace: CopyPace) {
         self.pace = pace;
+    }
+
+    /// Charges what logs and outcomes take to `account`, and bounds it by `log_bytes_max`.
+    pub fn set_memory(&mut self, account: Arc<MemoryAccount>, log_bytes_max: u64) {
+        self.budget = self.budget.moved_to(account, log_bytes_max);
+    }
+
+    /// What logs and outcomes take.
+    #[must_use]
+    pub fn budget(&self) -> &LogBudget {
+        &self.budget
     }
 
     /// What it knows of clients: sessions that open and close are told to it.
@@ -135,7 +149,7 @@ impl<S: ReplicaStore> ClusterNode<S> {
         }
         if !self.replicas.is_empty() {
             self.swept = (self.swept + 1) % self.replicas.len();
-            self.with_replica(now, self.swept, |replica, context| replica.sweep(context));
+            self.with_replica(now, self.swept, Replica::sweep);
         }
     }
 
@@ -324,6 +338,7 @@ impl<S: ReplicaStore> ClusterNode<S> {
             settings: map.settings,
             leases: &self.leases,
             floors: &mut self.floors,
+            budget: &mut self.budget,
             coordinator_lease_end: self.pulse.lease_end(),
             next_stream: &mut self.next_stream,
             pace: self.pace,
@@ -338,6 +353,8 @@ impl<S: ReplicaStore> ClusterNode<S> {
     /// When one does not hold.
     pub fn check_invariants(&self) {
         self.held.check_invariants();
+        let charged: u64 = self.replicas.iter().flatten().map(Replica::charged_bytes).sum();
+        assert_eq!(charged, self.budget.used_bytes());
         let (Some(map), Some(me)) = (&self.map, self.me) else { return };
         for (replica, config) in self.replicas.iter().zip(&map.partitions) {
             let is_named = config.members().any(|member| member == me);

@@ -19,7 +19,7 @@ use dht_protocol::value::ValueType;
 
 use super::node::ClusterNode;
 use crate::clock::Time;
-use crate::memory::MemoryAccount;
+use crate::memory::{MemoryAccount, MemoryKind};
 use crate::replication::limits::{CopyPace, OUTCOMES_MAX, PREPARED_ENTRIES_MAX, WAITERS_MAX};
 use crate::replication::operation::{KeyAnswer, KeyRequest, Operation, Ticket};
 use crate::replication::replica_store::ReplicaStore;
@@ -973,6 +973,95 @@ fn clients_that_vanish_are_forgotten_on_every_replica_and_their_retries_are_unkn
     let retry = village.request(1, &key(0), add, Some((OUTCOMES_MAX as u64, true)));
     assert_eq!(village.answer(retry).map(|answer| answer.number), Some(OUTCOMES_MAX as i64));
     assert!(village.nodes[1].replica(P0).unwrap().outcomes <= OUTCOMES_MAX);
+}
+
+/// Gives each node a budget of so many bytes for its logs and outcomes.
+fn bound_logs(village: &mut Village, bytes_max: u64) {
+    for (node, account) in village.nodes.iter_mut().zip(&village.accounts) {
+        node.set_memory(Arc::clone(account), bytes_max);
+    }
+}
+
+/// What logs and outcomes of a node take; its account knows of it.
+fn log_bytes(village: &Village, node: usize) -> u64 {
+    let used_bytes = village.nodes[node].budget().used_bytes();
+    assert_eq!(village.accounts[node].used_by(MemoryKind::Log), used_bytes);
+    used_bytes
+}
+
+#[test]
+fn past_the_budget_nothing_is_kept_for_who_comes_back_and_it_is_filled_anew() {
+    const BYTES_MAX: u64 = 40_000;
+    let mut village = Village::new(2, 2, 1);
+    bound_logs(&mut village, BYTES_MAX);
+    let _ = village.put(0, &key(0), "before");
+    village.pass(Duration::from_millis(50));
+    village.lost = cut_off(1);
+    village.edit(|config| (config.backups, config.joining) = (Vec::new(), vec![member(1)]));
+    village.tell_map(0);
+    for number in 1..30 {
+        let ticket = village.put(0, &key(number), &"x".repeat(4_000));
+        assert_eq!(village.status(ticket), Some(Status::Ok));
+        assert!(log_bytes(&village, 0) < BYTES_MAX);
+    }
+    let copied = std::rc::Rc::new(std::cell::Cell::new(0));
+    let counter = std::rc::Rc::clone(&copied);
+    village.lost = Box::new(move |message| {
+        if let PeerBody::Copy { item: CopyItem::Piece { entries }, .. } = &message.body {
+            counter.set(counter.get() + entries.len());
+        }
+        false
+    });
+    take_in(&mut village, 1);
+    assert_eq!(village.table(1), village.table(0));
+    assert_eq!(copied.get(), 30, "it was filled anew");
+}
+
+#[test]
+fn past_the_budget_writes_wait_for_those_that_are_prepared() {
+    const BYTES_MAX: u64 = 40_000;
+    let mut village = Village::new(2, 2, 1);
+    bound_logs(&mut village, BYTES_MAX);
+    village.lost = losing(|body| matches!(body, PeerBody::Prepared { .. }), 0);
+    let mut tickets = Vec::new();
+    let busy = loop {
+        let ticket = village.put(0, &key(tickets.len() as u32), &"x".repeat(4_000));
+        if village.status(ticket).is_some() {
+            break ticket;
+        }
+        tickets.push(ticket);
+    };
+    assert_eq!((village.status(busy), tickets.len()), (Some(Status::Busy), 10));
+    assert!(log_bytes(&village, 0) < BYTES_MAX + 5_000 && log_bytes(&village, 1) < BYTES_MAX + 5_000);
+    village.lost = Box::new(|_| false);
+    village.pass(RESEND_LONG_MAX);
+    assert!(tickets.iter().all(|&ticket| village.status(ticket) == Some(Status::Ok)));
+    // What is kept goes, too, with time.
+    assert!(log_bytes(&village, 0) < BYTES_MAX && log_bytes(&village, 1) < BYTES_MAX);
+}
+
+#[test]
+fn past_the_budget_outcomes_are_forgotten_on_every_replica() {
+    let mut village = Village::new(2, 2, 1);
+    let add = Operation::Add { delta: 1 };
+    for seq in 1..=400 {
+        let ticket = village.request(0, &key(0), add.clone(), Some((seq, false)));
+        assert_eq!(village.status(ticket), Some(Status::Ok));
+    }
+    assert_eq!(village.nodes[0].replica(P0).unwrap().outcomes, 400);
+    let used_bytes = village.nodes[0].budget().used_bytes();
+    assert!(used_bytes > 400 * 90);
+    bound_logs(&mut village, used_bytes / 2);
+    // It is not written to: it is looked at now and then.
+    village.pass(Duration::from_millis(1_500));
+    for node in 0..2 {
+        assert!(village.nodes[node].replica(P0).unwrap().outcomes <= 200);
+        assert!(log_bytes(&village, node) < used_bytes / 2);
+    }
+    let retry = village.request(0, &key(0), add.clone(), Some((1, true)));
+    assert_eq!(village.status(retry), Some(Status::OutcomeUnknown));
+    let retry = village.request(0, &key(0), add, Some((400, true)));
+    assert_eq!(village.answer(retry).map(|answer| answer.number), Some(400));
 }
 
 #[test]

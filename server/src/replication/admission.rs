@@ -82,22 +82,45 @@ impl<R> Primary<R> {
         let is_full = self.prepared.len() + 2 > PREPARED_ENTRIES_MAX
             // What is prepared has its client wait for it: there must be room for that before.
             || self.waiting_count >= WAITERS_MAX
-            || (self.prepared_bytes >= PREPARED_BYTES_MAX && !self.prepared.is_empty());
+            || (!self.prepared.is_empty()
+                && (self.prepared_bytes >= PREPARED_BYTES_MAX || context.budget.is_used_up()));
         if is_full {
             return context.answer(ticket, refusal(Status::Busy, context.epoch));
         }
         if !has_enough(context, of.config) && !is_planted(Bug::SkipMinInSync) {
             return context.answer(ticket, refusal(Status::NotEnoughReplicas, context.epoch));
         }
-        if let Some((client, seq)) = applied.outcomes.surplus()
-            && !self
-                .prepared
-                .iter()
-                .any(|pending| matches!(pending.prepared.entry.effect, Effect::Forget { .. }))
+        self.forget_surplus(context, of, applied);
+        self.evaluate(context, of, applied, ticket, request);
+    }
+
+    /// Has all replicas forget outcomes, where there are too many.
+    fn forget_surplus<S: ReplicaStore<Reservation = R>>(
+        &mut self,
+        context: &Context<'_>,
+        of: Of<'_>,
+        applied: &mut Applied<S>,
+    ) {
+        let forgets = |pending: &Pending<R>| matches!(pending.prepared.entry.effect, Effect::Forget { .. });
+        if let Some((client, seq)) = applied.outcomes.surplus(context.budget.outcomes_max())
+            && !self.prepared.iter().any(forgets)
         {
             let _ = self.push(of, applied, Effect::Forget { client, seq }, None);
         }
-        self.evaluate(context, of, applied, ticket, request);
+    }
+
+    /// Forgets outcomes of a partition that is not written to, while memory for them is short.
+    pub(super) fn sweep<S: ReplicaStore<Reservation = R>>(
+        &mut self,
+        context: &Context<'_>,
+        of: Of<'_>,
+        applied: &mut Applied<S>,
+    ) {
+        let is_idle = self.prepared.is_empty() && self.hand_over.is_none();
+        let is_able = is_idle && has_enough(context, of.config);
+        if context.budget.is_short() && is_able && self.may_answer(context, applied.commit()) {
+            self.forget_surplus(context, of, applied);
+        }
     }
 
     /// What is known of a write already: its outcome, or the place of its entry in the list.

@@ -11,7 +11,8 @@ use dht_protocol::ids::{Cfg, ClientId, Seq, Version};
 use dht_protocol::peer::{CopiedEntry, Effect, LogEntry};
 use dht_protocol::placement::hash::{HashKey, KeyHash};
 
-use super::limits::{KEPT_ENTRIES_IDLE, KEPT_ENTRIES_MAX};
+use super::budget::price_of;
+use super::limits::OUTCOME_BYTES;
 use super::log::{KeptLog, Prepared, seq_of};
 use super::outcomes::Outcomes;
 use super::replica_store::{ReplicaStore, Stored};
@@ -86,11 +87,11 @@ impl<S: ReplicaStore> Applied<S> {
         }
     }
 
-    /// Applies the next entry. `is_anyone_away`: more of them are kept, for a replica that may come back.
+    /// Applies the next entry. `kept_max` of them are kept, for a replica that may come back.
     ///
     /// # Panics
     /// When it is not the next.
-    pub(super) fn apply(&mut self, prepared: Prepared<S::Reservation>, is_anyone_away: bool) {
+    pub(super) fn apply(&mut self, prepared: Prepared<S::Reservation>, kept_max: usize) {
         let Prepared { entry, reservation } = prepared;
         assert_eq!(seq_of(&entry), self.commit().next(), "entries are applied in order, none left out");
         assert!(entry.name > self.committed, "versions rise");
@@ -105,7 +106,7 @@ impl<S: ReplicaStore> Applied<S> {
             self.forgotten.push((client, seq));
         }
         self.committed = entry.name;
-        self.kept.push(entry, if is_anyone_away { KEPT_ENTRIES_MAX } else { KEPT_ENTRIES_IDLE });
+        self.kept.push(entry, kept_max);
     }
 
     /// Does to the table what the entry says.
@@ -120,6 +121,12 @@ impl<S: ReplicaStore> Applied<S> {
             Effect::Delete { key } => self.store.delete(self.hash_of(key), key),
             Effect::NoOp | Effect::Forget { .. } => {}
         }
+    }
+
+    /// What entries and outcomes take of memory.
+    pub(super) fn log_bytes(&self) -> u64 {
+        let (entries, bytes) = self.kept.size();
+        price_of(entries, bytes) + (self.outcomes.len() * OUTCOME_BYTES) as u64
     }
 
     /// Throws everything away.

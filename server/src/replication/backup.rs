@@ -18,7 +18,8 @@
 //! Invariants:
 //! 1. `held` begins behind the last applied entry and has no gap.
 //! 2. Only a confirmed list is acknowledged, and only as far as it has no gap.
-//! 3. Nothing in `ahead` is further than `WINDOW_ENTRIES_MAX` from its base.
+//! 3. `bytes` are those of `held` and `ahead`.
+//! 4. Nothing in `ahead` is further than `WINDOW_ENTRIES_MAX` from its base.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -26,6 +27,7 @@ use dht_protocol::ids::{Cfg, Member, PartitionId, Revision, Seq, Version};
 use dht_protocol::peer::{ListTag, LogEntry, PeerBody};
 
 use super::applied::Applied;
+use super::budget::price_of;
 use super::context::{Context, at};
 use super::limits::WINDOW_ENTRIES_MAX;
 use super::log::{Prepared, seq_of};
@@ -44,6 +46,8 @@ pub(super) struct Backup<R> {
     is_confirmed: bool,
     /// Entries of that list which are not in `held` yet, by number.
     ahead: BTreeMap<u64, Prepared<R>>,
+    /// Bytes of keys and values in both.
+    bytes: usize,
     /// The primary's commit point, as far as heard under this configuration.
     commit_heard: Seq,
     /// First entry of the list that was refused.
@@ -73,21 +77,35 @@ pub(super) struct Prepare {
 impl<R> Backup<R> {
     /// A backup that holds these entries.
     pub(super) fn new(now: Time, held: VecDeque<Prepared<R>>) -> Backup<R> {
-        Backup {
+        let mut backup = Backup {
             held,
             list: None,
             is_confirmed: false,
             ahead: BTreeMap::new(),
+            bytes: 0,
             commit_heard: Seq::ZERO,
             refused: None,
             heard_at: now,
-        }
+        };
+        backup.bytes = backup.sum_bytes();
+        backup
+    }
+
+    /// Bytes of keys and values in all that is here. Cost: looks at all of it.
+    fn sum_bytes(&self) -> usize {
+        self.held.iter().chain(self.ahead.values()).map(|prepared| prepared.entry.effect.bytes()).sum()
+    }
+
+    /// What entries take of memory.
+    pub(super) fn log_bytes(&self) -> u64 {
+        price_of(self.prepared_count(), self.bytes)
     }
 
     /// The configuration has changed: what is held waits for the new primary's list.
     pub(super) fn on_new_cfg(&mut self, now: Time) {
         (self.list, self.is_confirmed, self.refused) = (None, false, None);
         self.ahead.clear();
+        self.bytes = self.sum_bytes();
         self.commit_heard = Seq::ZERO;
         self.heard_at = now;
     }
@@ -133,7 +151,7 @@ impl<R> Backup<R> {
         }
         if self.is_confirmed {
             self.close_gap(applied.committed);
-            self.commit(applied, is_anyone_away);
+            self.commit(applied, context.budget.kept_max(is_anyone_away));
         }
         self.acknowledge(
             context,
@@ -151,6 +169,7 @@ impl<R> Backup<R> {
         if is_planted(Bug::LoseTail) {
             self.held.clear();
         }
+        self.bytes = self.sum_bytes();
     }
 
     /// Takes an entry of the present list, unless it is here already, too far ahead, or there is no memory for it.
@@ -175,6 +194,7 @@ impl<R> Backup<R> {
             self.refused = Some(self.refused.map_or(seq, |refused| refused.min(seq)));
             return;
         };
+        self.bytes += entry.effect.bytes();
         self.ahead.insert(seq.0, Prepared { entry, reservation });
     }
 
@@ -215,6 +235,7 @@ impl<R> Backup<R> {
             self.held.append(&mut old);
         }
         self.is_confirmed = true;
+        self.bytes = self.sum_bytes();
     }
 
     /// Moves what has no gap before it any more. (An entry whose name does not follow is none that a primary makes.)
@@ -222,17 +243,19 @@ impl<R> Backup<R> {
         while let Some(next) = self.ahead.remove(&self.last(Seq(committed.seq())).next().0) {
             let last = self.held.back().map_or(committed, |prepared| prepared.entry.name);
             if next.entry.name <= last {
+                self.bytes -= next.entry.effect.bytes();
                 return;
             }
             self.held.push_back(next);
         }
     }
 
-    fn commit<S: ReplicaStore<Reservation = R>>(&mut self, applied: &mut Applied<S>, is_anyone_away: bool) {
+    fn commit<S: ReplicaStore<Reservation = R>>(&mut self, applied: &mut Applied<S>, kept_max: usize) {
         while applied.commit() < self.commit_heard
             && let Some(next) = self.held.pop_front()
         {
-            applied.apply(next, is_anyone_away);
+            self.bytes -= next.entry.effect.bytes();
+            applied.apply(next, kept_max);
         }
     }
 
@@ -269,6 +292,7 @@ impl<R> Backup<R> {
         for (place, prepared) in self.held.iter().enumerate() {
             assert_eq!(seq_of(&prepared.entry).0, commit.0 + 1 + place as u64, "a gap in what is held");
         }
+        assert_eq!(self.bytes, self.sum_bytes());
         assert!(self.ahead.len() <= 2 * WINDOW_ENTRIES_MAX as usize);
     }
 }

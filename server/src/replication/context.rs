@@ -6,6 +6,7 @@ use dht_protocol::ids::{Epoch, Member, PartitionId};
 use dht_protocol::peer::{At, PeerBody, PeerMessage, ToCoordinator};
 use dht_protocol::placement::replica_map::Settings;
 
+use super::budget::LogBudget;
 use super::floors::Floors;
 use super::leases::Leases;
 use super::limits::CopyPace;
@@ -36,6 +37,7 @@ pub(crate) struct Context<'a> {
     pub(crate) settings: Settings,
     pub(crate) leases: &'a Leases,
     pub(crate) floors: &'a mut Floors,
+    pub(crate) budget: &'a mut LogBudget,
     /// Until when the coordinator gives to nobody else what this node alone has.
     pub(crate) coordinator_lease_end: Time,
     /// Number of the next copy that this node begins.

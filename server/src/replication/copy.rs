@@ -33,6 +33,7 @@ use dht_protocol::peer::{CopyItem, Effect, LogEntry, PeerBody};
 use dht_protocol::placement::hash::KeyHash;
 
 use super::applied::Applied;
+use super::budget::price_of;
 use super::context::{Context, at};
 use super::limits::{COPY_QUEUE_BYTES_MAX, COPY_QUEUE_MAX, CopyPace, OUTCOMES_PER_PART, PIECE_BYTES_MAX};
 use super::replica_store::{LongEntry, Piece, ReplicaStore};
@@ -120,6 +121,11 @@ impl Copy {
         now.since(self.progress_at) >= COPY_STALL
             || self.queued_count() > COPY_QUEUE_MAX
             || self.committed_bytes > COPY_QUEUE_BYTES_MAX
+    }
+
+    /// What the committed entries that wait take of memory. (What was cut from the table is in it, or was just now.)
+    pub(super) fn log_bytes(&self) -> u64 {
+        price_of(self.waiting.len(), self.committed_bytes)
     }
 
     fn queued_count(&self) -> usize {
@@ -336,7 +342,7 @@ mod tests {
         let hash = HASH_KEY.hash(&key);
         let effect = Effect::Put { key, value_type: ValueType::BYTES, value };
         let entry = LogEntry { name: Version::new(Cfg::new(1), seq), effect, origin: None };
-        applied.apply(Prepared { entry: entry.clone(), reservation: None }, false);
+        applied.apply(Prepared { entry: entry.clone(), reservation: None }, 16);
         if let Some(copy) = copy {
             copy.on_committed(&entry, Some(hash));
         }

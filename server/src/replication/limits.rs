@@ -35,6 +35,14 @@ pub const KEPT_ENTRIES_IDLE: usize = 16;
 pub const KEPT_ENTRIES_MAX: usize = 1_024;
 /// Bytes of keys and values in them. The oldest goes when one more comes.
 pub const KEPT_BYTES_MAX: usize = 1 << 20;
+/// Bytes of logs and outcomes of all replicas of a node, unless it is told otherwise: see `budget`.
+pub const LOG_BYTES_MAX: u64 = 256 << 20;
+/// What an entry of a log takes besides key and value.
+pub const LOG_ENTRY_BYTES: usize = 128;
+/// What an outcome takes that is remembered.
+pub const OUTCOME_BYTES: usize = 96;
+/// Outcomes of writes that a partition remembers while that budget is short.
+pub const OUTCOMES_SHORT_MAX: usize = 64;
 /// Outcomes of writes that a partition remembers. Past that the client with the most is forgotten, by an entry of the log.
 pub const OUTCOMES_MAX: usize = 1_024;
 /// Outcomes in one part of a copy.
@@ -67,6 +75,7 @@ impl CopyPace {
     pub const FULL: CopyPace = CopyPace { piece_bytes: PIECE_BYTES_MAX, window: COPY_WINDOW };
 }
 
+const _: () = assert!(OUTCOMES_SHORT_MAX < OUTCOMES_MAX);
 const _: () = assert!(PIECE_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(COPY_WINDOW < COPY_QUEUE_MAX && KEPT_ENTRIES_IDLE <= KEPT_ENTRIES_MAX);
 // Catching up from the kept entries fits into a copy's queue, and so does what is committed meanwhile.

@@ -51,6 +51,18 @@ impl KeptLog {
         }
     }
 
+    /// How many entries are kept, and the bytes of keys and values in them.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.entries.len(), self.bytes)
+    }
+
+    /// Keeps nothing of what has been committed so far.
+    pub(super) fn let_go(&mut self) {
+        if let Some(last) = self.entries.back() {
+            *self = KeptLog::after(last.name);
+        }
+    }
+
     /// Everything that was committed after `applied`; `None`: that is not known from here, or `applied` is of another history.
     pub(super) fn since(&self, applied: Version) -> Option<impl Iterator<Item = &LogEntry>> {
         let is_it = |name: Version| {
@@ -70,6 +82,7 @@ impl KeptLog {
             assert_eq!(entry.name.seq(), last.seq() + 1, "numbers follow each other");
             last = entry.name;
         }
+        assert_eq!(self.bytes, self.entries.iter().map(|entry| entry.effect.bytes()).sum::<usize>());
         assert_eq!(last, committed, "the last one kept is the last one committed");
     }
 }

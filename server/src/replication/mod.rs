@@ -17,11 +17,13 @@
 //! * `backup`, `newcomer`: the others.
 //! * `applied`, `log`, `outcomes`: committed state; entries that are prepared or kept; answers that may be asked for again.
 //! * `resend`: the pauses before what was not acknowledged is sent again.
+//! * `budget`: what all of that takes of memory.
 //! * `leases`, `floors`: what a node knows besides, whatever the partition.
 
 mod admission;
 mod applied;
 mod backup;
+mod budget;
 pub mod clients;
 mod context;
 mod copy;
@@ -43,6 +45,7 @@ pub mod replica_store;
 mod resend;
 mod waiters;
 
+pub use budget::LogBudget;
 pub(crate) use context::Context;
 pub use context::NodeAction;
 pub use floors::Floors;

@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use dht_protocol::ids::{Cfg, Member, PartitionId, Version};
 use dht_protocol::limits::VALUE_BYTES_MAX;
-use dht_protocol::peer::{CopiedEntry, CopyItem, PeerBody};
+use dht_protocol::peer::{CopiedEntry, CopyItem, LogEntry, PeerBody};
 use dht_protocol::value::ValueType;
 
 use super::applied::Applied;
 use super::backup::{Backup, Prepare};
 use super::context::{Context, at};
+use super::limits::OUTCOME_BYTES;
 use super::log::{KeptLog, Prepared, seq_of};
 use super::outcomes::Outcomes;
 use super::replica_store::ReplicaStore;
@@ -97,6 +98,15 @@ impl<R> Newcomer<R> {
         self.backup.as_ref().map_or(0, Backup::prepared_count)
     }
 
+    /// What entries, outcomes and the beginning of a long value take of memory.
+    pub(super) fn log_bytes(&self) -> u64 {
+        let stream = self.stream.as_ref().map_or(0, |stream| {
+            let partial = stream.partial.as_ref().map_or(0, |partial| partial.value.capacity());
+            partial + stream.outcomes.len() * OUTCOME_BYTES
+        });
+        stream as u64 + self.backup.as_ref().map_or(0, Backup::log_bytes)
+    }
+
     /// The configuration has changed; the primary is the same.
     pub(super) fn on_new_cfg(&mut self, now: Time) {
         if let Some(backup) = &mut self.backup {
@@ -157,7 +167,7 @@ impl<R> Newcomer<R> {
         stream.heard_at = context.now;
         let mut refused = false;
         if part.index == stream.next {
-            match take_in(stream, applied, part.item) {
+            match take_in(stream, applied, part.item, context.budget.kept_max(true)) {
                 Ok(is_end) => {
                     stream.next += 1;
                     if is_end {
@@ -209,6 +219,7 @@ fn take_in<S: ReplicaStore>(
     stream: &mut Stream,
     applied: &mut Applied<S>,
     item: CopyItem,
+    kept_max: usize,
 ) -> Result<bool, Broken> {
     match item {
         CopyItem::Begin { fresh: true } => {
@@ -241,7 +252,7 @@ fn take_in<S: ReplicaStore>(
                 write(applied, &CopiedEntry { key, version, value_type, value: value.into() })?;
             }
         }
-        CopyItem::Committed { entry } => take_committed(applied, entry)?,
+        CopyItem::Committed { entry } => take_committed(applied, entry, kept_max)?,
         CopyItem::Outcomes { records, forgotten, overflowed } => {
             stream.outcomes.take_in(&records, &forgotten, overflowed);
         }
@@ -261,7 +272,8 @@ fn take_in<S: ReplicaStore>(
 /// there, just the next.
 fn take_committed<S: ReplicaStore>(
     applied: &mut Applied<S>,
-    entry: dht_protocol::peer::LogEntry,
+    entry: LogEntry,
+    kept_max: usize,
 ) -> Result<(), Broken> {
     if applied.is_whole && seq_of(&entry) <= applied.commit() {
         return Ok(());
@@ -274,7 +286,7 @@ fn take_committed<S: ReplicaStore>(
     }
     let reservation = applied.reserve(&entry.effect).ok_or(Broken::Refused)?;
     if applied.is_whole {
-        applied.apply(Prepared { entry, reservation }, true);
+        applied.apply(Prepared { entry, reservation }, kept_max);
     } else {
         drop(reservation);
         applied.take_effect(&entry);

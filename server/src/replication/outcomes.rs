@@ -6,7 +6,7 @@
 //! comes late is refused by the floor, or, when it was sent to an earlier primary, by the epoch that it carries. Which
 //! floors a replica has heard of differs, so replicas may remember different records; all of them those that count.
 //!
-//! Where clients vanish, their records stay, up to [`OUTCOMES_MAX`]. Then the primary logs an entry that forgets those of
+//! Where clients vanish, their records stay, up to [`super::limits::OUTCOMES_MAX`], or fewer while memory for them is short. Then the primary logs an entry that forgets those of
 //! one client; the client's id goes on a list of [`FORGOTTEN_CLIENTS_MAX`], so that a retry of its is answered *unknown*. A
 //! first copy that lies unread in a session while all this happens is known by what its node notes for the session (`floors`).
 //!
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use dht_protocol::ids::{ClientId, Version};
 use dht_protocol::peer::{Origin, Outcome, OutcomeRecord};
 
-use super::limits::{FORGOTTEN_CLIENTS_MAX, OUTCOMES_MAX};
+use super::limits::FORGOTTEN_CLIENTS_MAX;
 
 /// The outcomes of one partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,10 +80,10 @@ impl Outcomes {
         self.forgotten.push_back((client, seq));
     }
 
-    /// Whom to forget, and up to which number, where there are too many records: the older half of the client that has most.
+    /// Whom to forget, and up to which number, where there are more records than `records_max`: the older half of the client that has most.
     /// Cost: looks at all records.
-    pub(super) fn surplus(&self) -> Option<(ClientId, u64)> {
-        if self.records.len() <= OUTCOMES_MAX {
+    pub(super) fn surplus(&self, records_max: usize) -> Option<(ClientId, u64)> {
+        if self.records.len() <= records_max {
             return None;
         }
         // Of each client: how many, and its oldest. Of those with as many the one that wrote longest ago.
@@ -160,6 +160,7 @@ mod tests {
     use dht_protocol::status::Status;
 
     use super::*;
+    use crate::replication::limits::OUTCOMES_MAX;
 
     const ADA: ClientId = ClientId(1);
     const BOB: ClientId = ClientId(2);
@@ -194,9 +195,9 @@ mod tests {
         for seq in 1..=OUTCOMES_MAX as u64 - 1 {
             commit(&mut outcomes, ADA, seq, 1);
         }
-        assert_eq!(outcomes.surplus(), None);
+        assert_eq!(outcomes.surplus(OUTCOMES_MAX), None);
         commit(&mut outcomes, ADA, OUTCOMES_MAX as u64, 1);
-        let (client, upto) = outcomes.surplus().unwrap();
+        let (client, upto) = outcomes.surplus(OUTCOMES_MAX).unwrap();
         assert_eq!((client, upto), (ADA, OUTCOMES_MAX as u64 / 2));
         outcomes.forget(client, upto);
         outcomes.check_invariants();

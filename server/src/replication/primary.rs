@@ -34,6 +34,7 @@ use dht_protocol::placement::replica_map::{Configuration, OnLoss};
 use dht_protocol::status::Status;
 
 use super::applied::Applied;
+use super::budget::price_of;
 use super::context::Context;
 use super::copy::Copy;
 use super::filling::TurnedDown;
@@ -259,7 +260,7 @@ impl<R> Primary<R> {
         if is_planted(Bug::AckBeforeAll) && self.followers.iter().any(|follower| follower.has_all(last)) {
             common = last;
         }
-        let is_anyone_away = !of.config.joining.is_empty();
+        let kept_max = context.budget.kept_max(!of.config.joining.is_empty());
         while applied.commit() < common {
             let is_own = applied.commit() >= self.taken_over.1;
             if is_own && !has_enough(context, of.config) && !is_planted(Bug::SkipMinInSync) {
@@ -270,7 +271,7 @@ impl<R> Primary<R> {
             self.waiting_count -= pending.waiters.len();
             let entry = pending.prepared.entry.clone();
             let hash = entry.effect.key().map(|key| applied.hash_of(key));
-            applied.apply(pending.prepared, is_anyone_away);
+            applied.apply(pending.prepared, kept_max);
             for copy in &mut self.copies {
                 copy.on_committed(&entry, hash);
             }
@@ -383,6 +384,12 @@ impl<R> Primary<R> {
                     && (is_late(follower.owes_since) || is_late(leases.owed_since(now, follower.member)))
             })
             .map(|follower| follower.member)
+    }
+
+    /// What entries take of memory.
+    pub(super) fn log_bytes(&self) -> u64 {
+        let copies: u64 = self.copies.iter().map(Copy::log_bytes).sum();
+        price_of(self.prepared.len(), self.prepared_bytes) + copies
     }
 
     /// Checks the invariants. For tests.

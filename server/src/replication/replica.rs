@@ -45,6 +45,8 @@ pub(crate) struct Replica<S: ReplicaStore> {
     config: Configuration,
     applied: Applied<S>,
     state: State<S::Reservation>,
+    /// What the node's budget is charged with for it, bytes.
+    charged_bytes: u64,
 }
 
 /// The role of a replica.
@@ -95,7 +97,7 @@ impl<S: ReplicaStore> Replica<S> {
     ) -> Replica<S> {
         let state = State::Joining(Newcomer::new());
         let applied = Applied::new(store, hash_key);
-        let mut replica = Replica { partition, config: config.clone(), applied, state };
+        let mut replica = Replica { partition, config: config.clone(), applied, state, charged_bytes: 0 };
         // This start of the node is in sync and has never had anything: so the partition began like this, and nothing has been
         // committed without it.
         if config.backups.contains(&context.me) {
@@ -203,7 +205,8 @@ impl<S: ReplicaStore> Replica<S> {
     }
 
     /// The configuration names this replica no more.
-    pub(crate) fn on_removed(self, context: &mut Context<'_>) {
+    pub(crate) fn on_removed(mut self, context: &mut Context<'_>) {
+        context.budget.settle(&mut self.charged_bytes, 0);
         if let State::Primary(primary) = self.state {
             primary.into_held(context);
         }
@@ -291,12 +294,36 @@ impl<S: ReplicaStore> Replica<S> {
     }
 
     /// Drops outcomes that floors have passed. For partitions at rest, now and then.
-    pub(crate) fn sweep(&mut self, context: &Context<'_>) {
+    /// While the budget is short, lets go of more.
+    pub(crate) fn sweep(&mut self, context: &mut Context<'_>) {
         self.applied.outcomes.sweep(|client| context.floors.of(client));
+        if context.budget.is_short() {
+            self.applied.kept.let_go();
+            if let State::Primary(primary) = &mut self.state {
+                let of = Of { partition: self.partition, config: &self.config };
+                primary.sweep(context, of, &mut self.applied);
+            }
+        }
+        self.end_turn(context);
     }
 
     /// What follows from what has happened, once for all of it: commit, take in what had waited, cut, send.
     fn end_turn(&mut self, context: &mut Context<'_>) {
+        self.go_on(context);
+        let role = match &self.state {
+            State::Primary(primary) => primary.log_bytes(),
+            State::Backup(backup) => backup.log_bytes(),
+            State::Joining(newcomer) => newcomer.log_bytes(),
+        };
+        context.budget.settle(&mut self.charged_bytes, self.applied.log_bytes() + role);
+    }
+
+    /// What the node's budget is charged with for it.
+    pub(crate) fn charged_bytes(&self) -> u64 {
+        self.charged_bytes
+    }
+
+    fn go_on(&mut self, context: &mut Context<'_>) {
         for (client, seq) in self.applied.forgotten.drain(..) {
             context.floors.forget(client, seq);
         }
