@@ -40,6 +40,8 @@ struct Village {
     abandoned: Vec<Ticket>,
     to_coordinator: Vec<ToCoordinator>,
     on_the_way: VecDeque<PeerMessage>,
+    /// Whether what is sent last arrives first.
+    is_reversed: bool,
     /// Messages that do not arrive.
     lost: Box<dyn Fn(&PeerMessage) -> bool>,
     next_ticket: u64,
@@ -108,6 +110,7 @@ impl Village {
             abandoned: Vec::new(),
             to_coordinator: Vec::new(),
             on_the_way: VecDeque::new(),
+            is_reversed: false,
             lost: Box::new(|_| false),
             next_ticket: 0,
         };
@@ -154,7 +157,9 @@ impl Village {
                     }
                 }
             }
-            let Some(message) = self.on_the_way.pop_front() else { break };
+            let next =
+                if self.is_reversed { self.on_the_way.pop_back() } else { self.on_the_way.pop_front() };
+            let Some(message) = next else { break };
             if !(self.lost)(&message) {
                 let node = message.to.node.0 as usize;
                 self.nodes[node].on_peer(self.now, message);
@@ -555,6 +560,24 @@ fn a_newcomer_gets_everything_while_writes_go_on() {
     let again = village.request(1, &key(50), Operation::Add { delta: 3 }, Some((1, true)));
     assert_eq!(village.answer(again).map(|answer| answer.number), Some(3));
     assert_eq!(village.answer(again).unwrap().version, village.answer(add).unwrap().version);
+}
+
+#[test]
+fn parts_of_a_copy_that_come_early_are_taken_in_their_turn() {
+    let mut village = Village::new(2, 1, 1);
+    for node in &mut village.nodes {
+        node.set_copy_pace(CopyPace { piece_bytes: 100, window: 16 });
+    }
+    for number in 0..100 {
+        let _ = village.put(0, &key(number), "value");
+    }
+    // Of the parts that are on the way together the last arrives first.
+    village.is_reversed = true;
+    village.edit(|config| config.joining = vec![member(1)]);
+    village.tell_map_to_all();
+    village.pass(Duration::from_millis(250));
+    assert!(village.to_coordinator.iter().any(|message| matches!(message, ToCoordinator::Propose { .. })));
+    assert_eq!(village.table(1), village.table(0));
 }
 
 #[test]

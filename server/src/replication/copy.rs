@@ -35,7 +35,9 @@ use dht_protocol::placement::hash::KeyHash;
 use super::applied::Applied;
 use super::budget::price_of;
 use super::context::{Context, at};
-use super::limits::{COPY_QUEUE_BYTES_MAX, COPY_QUEUE_MAX, CopyPace, OUTCOMES_PER_PART, PIECE_BYTES_MAX};
+use super::limits::{
+    COPY_QUEUE_BYTES_MAX, COPY_QUEUE_MAX, CopyPace, OUTCOME_BYTES, OUTCOMES_PER_PART, PIECE_BYTES_MAX,
+};
 use super::replica_store::{LongEntry, Piece, ReplicaStore};
 use super::resend::Resend;
 use crate::clock::Time;
@@ -278,11 +280,7 @@ impl Queued {
     fn bytes(&self) -> usize {
         match self {
             Queued::Fragment(entry, offset) => (entry.value.bytes().len() - offset).min(PIECE_BYTES_MAX),
-            Queued::Item(CopyItem::Piece { entries }) => {
-                entries.iter().map(|entry| entry.key.len() + entry.value.len()).sum()
-            }
-            Queued::Item(CopyItem::Committed { entry }) => entry.effect.bytes(),
-            Queued::Item(_) => 0,
+            Queued::Item(item) => bytes_of(item),
         }
     }
 
@@ -302,6 +300,17 @@ impl Queued {
                 }
             }
         }
+    }
+}
+
+/// Bytes of keys, values and outcomes in a part, about.
+pub(super) fn bytes_of(item: &CopyItem) -> usize {
+    match item {
+        CopyItem::Piece { entries } => entries.iter().map(|entry| entry.key.len() + entry.value.len()).sum(),
+        CopyItem::Fragment { key, bytes, .. } => key.len() + bytes.len(),
+        CopyItem::Committed { entry } => entry.effect.bytes(),
+        CopyItem::Outcomes { records, .. } => records.len() * OUTCOME_BYTES,
+        CopyItem::Begin { .. } | CopyItem::End { .. } => 0,
     }
 }
 

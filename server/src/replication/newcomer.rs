@@ -2,12 +2,12 @@
 //! it and the map says so.
 //!
 //! It asks the primary for a copy, naming the last entry that it has applied, and takes the parts of the copy in order,
-//! each once. A part that comes early is left; it is sent again. With the last part it has all that was committed, and what is
+//! each once. Parts that come early wait, as many as are ever under way. With the last part it has all that was committed, and what is
 //! prepared comes to it as to a backup.
 //!
 //! In the middle of a copy the table is no state that the partition was ever in. If the copy breaks there it starts over.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use dht_protocol::value::ValueType;
 use super::applied::Applied;
 use super::backup::{Backup, Prepare};
 use super::context::{Context, at};
-use super::limits::OUTCOME_BYTES;
+use super::copy::bytes_of;
+use super::limits::{COPY_WINDOW, MESSAGE_BYTES_MAX, OUTCOME_BYTES};
 use super::log::{KeptLog, Prepared, seq_of};
 use super::outcomes::Outcomes;
 use super::replica_store::ReplicaStore;
@@ -45,6 +46,8 @@ struct Stream {
     /// The part that is expected.
     next: u64,
     heard_at: Time,
+    /// Parts that have come early, by number: each behind `next` by less than [`COPY_WINDOW`], and no longer than a message.
+    early: BTreeMap<u64, CopyItem>,
     /// An entry of which parts have come.
     partial: Option<Partial>,
     /// Outcomes that have come.
@@ -102,7 +105,8 @@ impl<R> Newcomer<R> {
     pub(super) fn log_bytes(&self) -> u64 {
         let stream = self.stream.as_ref().map_or(0, |stream| {
             let partial = stream.partial.as_ref().map_or(0, |partial| partial.value.capacity());
-            partial + stream.outcomes.len() * OUTCOME_BYTES
+            let early: usize = stream.early.values().map(bytes_of).sum();
+            early + partial + stream.outcomes.len() * OUTCOME_BYTES
         });
         stream as u64 + self.backup.as_ref().map_or(0, Backup::log_bytes)
     }
@@ -154,6 +158,7 @@ impl<R> Newcomer<R> {
                 number: part.stream,
                 from: part.from,
                 next: 0,
+                early: BTreeMap::new(),
                 heard_at: context.now,
                 partial: None,
                 outcomes: Outcomes::default(),
@@ -166,8 +171,12 @@ impl<R> Newcomer<R> {
         }
         stream.heard_at = context.now;
         let mut refused = false;
-        if part.index == stream.next {
-            match take_in(stream, applied, part.item, context.budget.kept_max(true)) {
+        let is_near = part.index >= stream.next && part.index - stream.next < COPY_WINDOW as u64;
+        if part.index == stream.next || (is_near && bytes_of(&part.item) <= MESSAGE_BYTES_MAX) {
+            stream.early.insert(part.index, part.item);
+        }
+        while let Some(item) = stream.early.remove(&stream.next) {
+            match take_in(stream, applied, item, context.budget.kept_max(true)) {
                 Ok(is_end) => {
                     stream.next += 1;
                     if is_end {
@@ -177,6 +186,7 @@ impl<R> Newcomer<R> {
                 Err(Broken::Refused) => {
                     refused = true;
                     applied.clear();
+                    stream.early.clear();
                 }
                 Err(Broken::Gap) => {
                     stream.next = u64::MAX;
