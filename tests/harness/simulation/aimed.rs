@@ -80,9 +80,15 @@ impl World<'_> {
             .place_of_member(new.primary)
             .zip(new.backups.first().and_then(|&member| self.place_of_member(member)));
         let Some((primary, backup)) = ends else { return };
-        let span = 430 * MS + self.random.below(250 * MS);
-        self.cut(FaultKind::Cut, vec![(primary, backup), (backup, primary)], span);
-        self.plan(span.saturating_sub(5 * MS), Ending::Rush(partition, 200 * MS));
+        if self.random.percent(35) {
+            let span = 430 * MS + self.random.below(250 * MS);
+            self.cut(FaultKind::Cut, vec![(primary, backup), (backup, primary)], span);
+            return self.plan(span.saturating_sub(5 * MS), Ending::Rush(partition, 200 * MS));
+        }
+        // Leases get through, so that it could answer as soon as its grace is over.
+        let span = 600 * MS + self.random.below(300 * MS);
+        self.narrow(vec![(primary, backup)], span);
+        self.plan(440 * MS, Ending::Rush(partition, 300 * MS));
     }
 
     fn aim_at_addition(&mut self, partition: PartitionId, new: &Configuration, newcomer: Member) {

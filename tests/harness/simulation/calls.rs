@@ -260,7 +260,8 @@ impl<'a> World<'a> {
         let now = self.queue.now();
         let held = self.sessions.get(session);
         let (client, node) = (held.client, held.node);
-        if self.network.is_cut(node, self.client_end(client)) {
+        let bytes = held.down.front().map_or(0, Down::bytes);
+        if self.network.swallows(node, self.client_end(client), bytes) {
             let span = Network::retransmission(&mut self.random);
             return self.queue.after(span, Event::Down(session));
         }

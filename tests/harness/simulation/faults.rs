@@ -86,7 +86,7 @@ impl World<'_> {
         };
         let others: Vec<(u16, u16)> =
             servers.clone().filter(|&end| end != node).map(|end| (node, end)).collect();
-        match self.random.below(10) {
+        match self.random.below(13) {
             // From all other servers; clients still reach it.
             0..2 => self.cut(FaultKind::Cut, both(others), span),
             // From everybody.
@@ -120,6 +120,14 @@ impl World<'_> {
                     }
                 }
                 self.cut(FaultKind::Halves, pairs, span);
+            }
+            9 => self.narrow(both(others), span),
+            10 => self.narrow(others, span),
+            11 => {
+                let other = self.random.below(u64::from(nodes) + 1) as u16;
+                if other != node {
+                    self.narrow(vec![(other, node)], span);
+                }
             }
             _ => {
                 // A client and a node.

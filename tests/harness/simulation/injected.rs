@@ -3,7 +3,7 @@
 use dht_protocol::ids::{NodeId, PartitionId};
 
 use super::clock::TRUE_RATE;
-use super::network::Weather;
+use super::network::{Passes, Weather};
 use super::process::MEMORY_BYTES;
 use super::queue::{Event, MS, SECOND};
 use super::report::FaultKind;
@@ -206,7 +206,17 @@ impl World<'_> {
     }
 
     /// Cuts these pairs for so long.
-    pub(super) fn cut(&mut self, kind: FaultKind, mut pairs: Vec<(u16, u16)>, span: u64) {
+    pub(super) fn cut(&mut self, kind: FaultKind, pairs: Vec<(u16, u16)>, span: u64) {
+        self.impair(kind, pairs, Passes::Nothing, span);
+    }
+
+    /// Between these pairs only short messages get through for so long.
+    pub(super) fn narrow(&mut self, pairs: Vec<(u16, u16)>, span: u64) {
+        let longest = *self.random.pick(&[120, 120, 250, 1_400]);
+        self.impair(FaultKind::Narrow, pairs, Passes::Short(longest), span);
+    }
+
+    fn impair(&mut self, kind: FaultKind, mut pairs: Vec<(u16, u16)>, passes: Passes, span: u64) {
         let coordinator = self.coordinator_end();
         pairs.retain(|&(from, to)| {
             let protected = |one: u16, other: u16| other == coordinator && self.is_protected(one);
@@ -215,9 +225,9 @@ impl World<'_> {
         if !self.is_chaos || pairs.is_empty() {
             return;
         }
-        self.count(kind, || format!("cut of {} ms: {pairs:?}", span / MS));
+        self.count(kind, || format!("for {} ms {passes:?} passes: {pairs:?}", span / MS));
         self.note_unwell(pairs.iter().flat_map(|&(from, to)| [from, to]));
-        let id = self.network.cut(pairs);
+        let id = self.network.trouble(pairs, passes);
         self.plan(span, Ending::Heal(id));
     }
 

@@ -4,13 +4,43 @@ use crate::random::Random;
 
 use super::queue::{MS, SECOND};
 
-/// One direction that is cut, many times over if need be.
+/// Directions in which something is wrong; the same one may be under many of these.
 #[derive(Clone, Debug)]
-pub(super) struct Cut {
+struct Trouble {
     /// Names it, to be healed.
-    pub(super) id: u32,
+    id: u32,
     /// Pairs of ends, from and to.
-    pub(super) pairs: Vec<(u16, u16)>,
+    pairs: Vec<(u16, u16)>,
+    passes: Passes,
+}
+
+/// What still gets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passes {
+    /// Nothing.
+    Nothing,
+    /// What has at most so many bytes, as on a path on which a smaller maximum is not heard of: it answers every ping, and
+    /// carries nothing of any length.
+    Short(u32),
+}
+
+/// A direction, under all its troubles.
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    /// Longest message that gets through, bytes; 0: none does.
+    longest: u32,
+}
+
+impl Path {
+    const CLEAR: Path = Path { longest: u32::MAX };
+
+    fn narrow(&mut self, passes: Passes) {
+        let longest = match passes {
+            Passes::Nothing => 0,
+            Passes::Short(bytes) => bytes,
+        };
+        self.longest = self.longest.min(longest);
+    }
 }
 
 /// How bad the network is at the moment.
@@ -29,10 +59,10 @@ pub(super) struct Weather {
 /// The network.
 pub(super) struct Network {
     ends: usize,
-    /// By pair: how many cuts it is under.
-    cut: Vec<u8>,
-    cuts: Vec<Cut>,
-    next_cut: u32,
+    /// By pair.
+    paths: Vec<Path>,
+    troubles: Vec<Trouble>,
+    next_trouble: u32,
     /// How it usually is.
     pub(super) usual: Weather,
     /// How it is now.
@@ -50,45 +80,64 @@ impl Weather {
 impl Network {
     /// A network of so many ends, none of them cut off.
     pub(super) fn new(ends: usize, usual: Weather) -> Network {
-        Network { ends, cut: vec![0; ends * ends], cuts: Vec::new(), next_cut: 0, usual, weather: usual }
+        let paths = vec![Path::CLEAR; ends * ends];
+        Network { ends, paths, troubles: Vec::new(), next_trouble: 0, usual, weather: usual }
     }
 
-    /// Whether nothing gets from one end to the other.
-    pub(super) fn is_cut(&self, from: u16, to: u16) -> bool {
-        self.cut[from as usize * self.ends + to as usize] > 0
+    fn path(&self, from: u16, to: u16) -> Path {
+        self.paths[from as usize * self.ends + to as usize]
     }
 
-    /// Cuts these pairs, until the cut of this number is healed.
+    /// Whether everything may get from one end to the other.
+    pub(super) fn is_clear(&self, from: u16, to: u16) -> bool {
+        self.path(from, to).longest == u32::MAX
+    }
+
+    /// Whether a message of so many bytes cannot get from one end to the other.
+    pub(super) fn swallows(&self, from: u16, to: u16, bytes: usize) -> bool {
+        let longest = self.path(from, to).longest;
+        longest == 0 || bytes > longest as usize
+    }
+
+    /// Nothing gets through between these pairs, until the trouble of this number is healed.
     pub(super) fn cut(&mut self, pairs: Vec<(u16, u16)>) -> u32 {
-        self.next_cut += 1;
-        for &(from, to) in &pairs {
-            self.cut[from as usize * self.ends + to as usize] += 1;
-        }
-        self.cuts.push(Cut { id: self.next_cut, pairs });
-        self.next_cut
+        self.trouble(pairs, Passes::Nothing)
     }
 
-    /// Heals a cut, and says of what; one that was healed before is no more.
-    pub(super) fn heal(&mut self, id: u32) -> Vec<(u16, u16)> {
-        let Some(at) = self.cuts.iter().position(|cut| cut.id == id) else { return Vec::new() };
-        let pairs = self.cuts.swap_remove(at).pairs;
+    /// Only this gets through between these pairs, until the trouble of this number is healed.
+    pub(super) fn trouble(&mut self, pairs: Vec<(u16, u16)>, passes: Passes) -> u32 {
+        self.next_trouble += 1;
         for &(from, to) in &pairs {
-            self.cut[from as usize * self.ends + to as usize] -= 1;
+            self.paths[from as usize * self.ends + to as usize].narrow(passes);
+        }
+        self.troubles.push(Trouble { id: self.next_trouble, pairs, passes });
+        self.next_trouble
+    }
+
+    /// Heals a trouble, and says of what; one that was healed before is no more.
+    pub(super) fn heal(&mut self, id: u32) -> Vec<(u16, u16)> {
+        let Some(at) = self.troubles.iter().position(|trouble| trouble.id == id) else { return Vec::new() };
+        let pairs = self.troubles.swap_remove(at).pairs;
+        for pair in &pairs {
+            let mut path = Path::CLEAR;
+            let others = self.troubles.iter().filter(|trouble| trouble.pairs.contains(pair));
+            others.for_each(|trouble| path.narrow(trouble.passes));
+            self.paths[pair.0 as usize * self.ends + pair.1 as usize] = path;
         }
         pairs
     }
 
     /// Everything is well from now on.
     pub(super) fn calm_down(&mut self) {
-        self.cuts.clear();
-        self.cut.fill(0);
+        self.troubles.clear();
+        self.paths.fill(Path::CLEAR);
         self.usual = Weather::CALM;
         self.weather = Weather::CALM;
     }
 
-    /// What becomes of a datagram.
-    pub(super) fn fate(&self, random: &mut Random, from: u16, to: u16) -> Fate {
-        if self.is_cut(from, to) {
+    /// What becomes of a datagram of so many bytes.
+    pub(super) fn fate(&self, random: &mut Random, from: u16, to: u16, bytes: usize) -> Fate {
+        if self.swallows(from, to, bytes) {
             return [None, None];
         }
         let roll = random.below(10_000);
@@ -126,13 +175,29 @@ mod tests {
         let mut network = Network::new(3, Weather::CALM);
         let (first, second) = (network.cut(vec![(0, 1)]), network.cut(vec![(0, 1), (2, 0)]));
         let mut random = Random::new(1);
-        assert_eq!(network.fate(&mut random, 0, 1), [None, None]);
-        assert!(network.fate(&mut random, 1, 0)[0].is_some());
+        assert_eq!(network.fate(&mut random, 0, 1, 10), [None, None]);
+        assert!(network.fate(&mut random, 1, 0, 10)[0].is_some());
         network.heal(first);
-        assert!(network.is_cut(0, 1) && network.is_cut(2, 0));
+        assert!(network.swallows(0, 1, 0) && network.swallows(2, 0, 0));
         network.heal(second);
         network.heal(second);
-        assert!(!network.is_cut(0, 1) && network.cuts.is_empty());
+        assert!(!network.swallows(0, 1, 0) && network.troubles.is_empty());
+    }
+
+    #[test]
+    fn a_narrow_path_swallows_what_is_long() {
+        let mut network = Network::new(2, Weather::CALM);
+        let mut random = Random::new(3);
+        let narrow = network.trouble(vec![(0, 1)], Passes::Short(200));
+        assert!(network.fate(&mut random, 0, 1, 200)[0].is_some());
+        assert_eq!(network.fate(&mut random, 0, 1, 201), [None, None]);
+        assert!(!network.swallows(0, 1, 0) && !network.is_clear(0, 1) && network.is_clear(1, 0));
+        let cut = network.cut(vec![(0, 1)]);
+        assert!(network.swallows(0, 1, 0) && network.swallows(0, 1, 0));
+        network.heal(cut);
+        assert!(network.swallows(0, 1, 201) && !network.swallows(0, 1, 200));
+        network.heal(narrow);
+        assert!(network.is_clear(0, 1) && !network.swallows(0, 1, 1 << 30));
     }
 
     #[test]
@@ -144,7 +209,7 @@ mod tests {
             assert!((MS / 10..=2 * MS).contains(&delay), "{delay}");
         }
         network.weather = Weather { loss: 5_000, twice: 2_000, late: 10_000, tail: SECOND };
-        let fates: Vec<Fate> = (0..1_000).map(|_| network.fate(&mut random, 0, 1)).collect();
+        let fates: Vec<Fate> = (0..1_000).map(|_| network.fate(&mut random, 0, 1, 10)).collect();
         assert!(fates.iter().any(|fate| fate[0].is_none()) && fates.iter().any(|fate| fate[1].is_some()));
         assert!(fates.iter().any(|fate| fate[0].is_some_and(|delay| delay > SECOND / 2)));
     }

@@ -104,7 +104,8 @@ impl World<'_> {
     pub(super) fn on_up(&mut self, session: SessionId) {
         let held = self.sessions.get(session);
         let (client, node) = (held.client, held.node);
-        if self.network.is_cut(self.client_end(client), node) {
+        let bytes = held.up.front().map_or(0, Up::bytes);
+        if self.network.swallows(self.client_end(client), node, bytes) {
             let span = Network::retransmission(&mut self.random);
             return self.queue.after(span, Event::Up(session));
         }
@@ -244,13 +245,14 @@ impl World<'_> {
                 bytes
             }
         };
-        let mut sum = u64::from(from) << 48 | u64::from(to) << 32 | bytes.len() as u64;
+        let bytes_count = bytes.len();
+        let mut sum = u64::from(from) << 48 | u64::from(to) << 32 | bytes_count as u64;
         for word in bytes.chunks_exact(8).take(16) {
             sum = (sum ^ u64::from_le_bytes(word.try_into().unwrap_or_default()))
                 .wrapping_mul(0x9E37_79B9_7F4A_7C15);
         }
         self.digest(self.queue.now(), sum);
-        let [first, second] = self.network.fate(&mut self.random, from, to);
+        let [first, second] = self.network.fate(&mut self.random, from, to, bytes_count);
         if let Some(delay) = second {
             self.queue.after(delay, Event::Datagram { to, datagram: datagram.clone() });
         }

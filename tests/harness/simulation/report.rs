@@ -14,6 +14,8 @@ pub enum FaultKind {
     Cut,
     /// Messages get through in one direction only.
     OneWayCut,
+    /// Only short messages get through.
+    Narrow,
     /// Two halves meet only through one node, or not at all.
     Halves,
     /// Many messages are lost.
@@ -45,6 +47,7 @@ impl FaultKind {
         (FaultKind::Pause, "pause"),
         (FaultKind::Cut, "cut"),
         (FaultKind::OneWayCut, "one-way cut"),
+        (FaultKind::Narrow, "only short ones pass"),
         (FaultKind::Halves, "halves or bridge"),
         (FaultKind::Loss, "loss"),
         (FaultKind::Delay, "delay"),

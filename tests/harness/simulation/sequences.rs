@@ -112,7 +112,9 @@ impl World<'_> {
             .take(count)
             .map(|&backup| if up { (backup, primary) } else { (primary, backup) })
             .collect();
-        if !pairs.is_empty() {
+        if self.random.percent(30) {
+            self.narrow(pairs, span + 20 * MS);
+        } else {
             self.cut(FaultKind::OneWayCut, pairs, span + 20 * MS);
         }
         self.rush(partition, span);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dht_protocol::ids::Incarnation;
 use dht_protocol::placement::replica_map::ReplicaMap;
-use dht_server::replication::operation::{KeyAnswer, KeyRequest, Ticket};
+use dht_server::replication::operation::{KeyAnswer, KeyRequest, Operation, Ticket};
 
 /// Names a connection; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,42 @@ pub(super) enum Down {
     Map(Option<SlotRef>, Option<Arc<ReplicaMap>>),
     /// There is no such connection (any more).
     Reset,
+}
+
+/// Bytes of a message besides its key and value, about.
+const HEAD_BYTES: usize = 60;
+/// Bytes of a map, about.
+const MAP_BYTES: usize = 1_500;
+
+impl Up {
+    /// How long it is, about.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Up::Request(_, request) => {
+                let value = match &request.operation {
+                    Operation::Put { value: bytes, .. } | Operation::Append { suffix: bytes, .. } => {
+                        bytes.len()
+                    }
+                    Operation::Get | Operation::Exists | Operation::Delete { .. } | Operation::Add { .. } => {
+                        0
+                    }
+                };
+                HEAD_BYTES + request.key.len() + value
+            }
+            Up::Hello | Up::FetchMap(_) | Up::Close => HEAD_BYTES,
+        }
+    }
+}
+
+impl Down {
+    /// How long it is, about.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Down::Answer(_, answer) => HEAD_BYTES + answer.value.as_ref().map_or(0, |(_, value)| value.len()),
+            Down::Map(_, Some(_)) => MAP_BYTES,
+            Down::Hello(_) | Down::Map(_, None) | Down::Reset => HEAD_BYTES,
+        }
+    }
 }
 
 /// A connection.

@@ -61,9 +61,9 @@ impl World<'_> {
             && held.process.as_ref().is_some_and(|process| process.pauses == 0 && process.stuck == 0)
             && self.queue.now() < held.heard_at + 250 * MS
             && self.queue.now() > held.unwell_at + 1_200 * MS
-            && ![(place, end), (end, place), (place, but), (but, place)]
+            && [(place, end), (end, place), (place, but), (but, place)]
                 .into_iter()
-                .any(|(from, to)| self.network.is_cut(from, to));
+                .all(|(from, to)| self.network.is_clear(from, to));
         is_well.then_some(place)
     }
 
