@@ -400,8 +400,8 @@ impl<'a> World<'a> {
     fn send_up(&mut self, session: SessionId, up: Up) {
         let delay = self.stream_delay();
         let now = self.queue.now();
+        self.sessions.push_up(session, up);
         let held = self.sessions.get(session);
-        held.up.push_back(up);
         held.up_due = held.up_due.max(now + delay);
         self.queue.at(held.up_due, Event::Up(session));
     }

@@ -50,8 +50,7 @@ impl World<'_> {
     fn end(&mut self) {
         self.come_to_rest();
         self.read_everything();
-        let rest = self.queue.now() + SECOND;
-        self.run_until(rest, |_| false);
+        self.rest();
         if self.finding.is_none() {
             self.check_bounds();
             self.check_agreement();
@@ -86,6 +85,18 @@ impl World<'_> {
             let (key, op) = self.workload.last_write(partition);
             self.ask(key, op);
         }
+    }
+
+    /// Nothing for a while, after whatever clients have sent has arrived: a request that its client has long given up on may be
+    /// carried out until then, and replicas be of two minds about it for a moment.
+    pub(super) fn rest(&mut self) {
+        let until = self.queue.now() + LIVENESS;
+        self.run_until(until, |world| !world.sessions.carry_requests());
+        if self.sessions.carry_requests() {
+            self.fail_unless_found(|_| "all is well, and a request does not arrive within 30 s".to_owned());
+        }
+        let until = self.queue.now() + 2 * SECOND;
+        self.run_until(until, |_| false);
     }
 
     /// Every partition takes a write, and every key is read; none of that may fail.

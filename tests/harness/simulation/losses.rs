@@ -73,12 +73,6 @@ impl World<'_> {
         self.open_for_calls();
     }
 
-    /// Nothing for a while.
-    fn rest(&mut self) {
-        let until = self.queue.now() + 2 * SECOND;
-        self.run_until(until, |_| false);
-    }
-
     /// One is only paused, until long after it has been given up, and comes back with what it had.
     fn take_away_all_but_one(&mut self, partition: PartitionId, victims: &[u16]) {
         let (late, others) = victims.split_first().expect("a partition has a replica");

@@ -109,7 +109,7 @@ impl World<'_> {
             let span = Network::retransmission(&mut self.random);
             return self.queue.after(span, Event::Up(session));
         }
-        let Some(up) = self.sessions.get(session).up.pop_front() else { return };
+        let Some(up) = self.sessions.pop_up(session) else { return };
         let taken_by = self.sessions.get(session).taken_by;
         let held = &self.nodes[node as usize];
         let is_first = matches!(up, Up::Hello);

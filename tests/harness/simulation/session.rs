@@ -108,6 +108,8 @@ pub(super) struct Session {
 #[derive(Default)]
 pub(super) struct Sessions {
     all: Vec<Session>,
+    /// Requests that have been sent and have not arrived, also those that nobody waits for any more.
+    requests_count: u64,
 }
 
 impl Sessions {
@@ -124,6 +126,24 @@ impl Sessions {
             down_due: 0,
         });
         SessionId(self.all.len() as u32 - 1)
+    }
+
+    /// Puts a message on its way up, behind those that are.
+    pub(super) fn push_up(&mut self, id: SessionId, up: Up) {
+        self.requests_count += u64::from(matches!(up, Up::Request(..)));
+        self.get(id).up.push_back(up);
+    }
+
+    /// The first message on its way up arrives.
+    pub(super) fn pop_up(&mut self, id: SessionId) -> Option<Up> {
+        let up = self.get(id).up.pop_front()?;
+        self.requests_count -= u64::from(matches!(up, Up::Request(..)));
+        Some(up)
+    }
+
+    /// Whether a request may still arrive somewhere.
+    pub(super) fn carry_requests(&self) -> bool {
+        self.requests_count > 0
     }
 
     /// One of them.
