@@ -25,6 +25,8 @@ pub enum Bug {
     ServeBeforeCommit,
     /// A new primary does not wait out the grace.
     SkipGrace,
+    /// Who is made primary again, and has missed the term of another in between, goes on as before.
+    SkipGraceAfterMissedTerm,
     /// A backup keeps its own entries where the new primary's list has others.
     MixLists,
     /// A backup drops what it holds above its commit point before it has the new primary's list.
@@ -76,6 +78,7 @@ impl Bug {
         Bug::PromoteJoining,
         Bug::ServeBeforeCommit,
         Bug::SkipGrace,
+        Bug::SkipGraceAfterMissedTerm,
         Bug::MixLists,
         Bug::LoseTail,
         Bug::AnswerFromPrepared,

@@ -119,7 +119,9 @@ impl<S: ReplicaStore> Replica<S> {
         }
         let is_same_primary = before.primary == config.primary;
         if config.primary == context.me {
-            if before.primary_since != config.primary_since && matches!(self.state, State::Primary(_)) {
+            let is_new_term =
+                before.primary_since != config.primary_since && !is_planted(Bug::SkipGraceAfterMissedTerm);
+            if is_new_term && matches!(self.state, State::Primary(_)) {
                 // Another has been primary in between, by a map that this node has missed, and may be serving still: this is
                 // a new term, with its grace.
                 self.become_backup(context);

@@ -216,19 +216,27 @@ impl World<'_> {
         self.impair(FaultKind::Narrow, pairs, Passes::Short(longest), span);
     }
 
-    fn impair(&mut self, kind: FaultKind, mut pairs: Vec<(u16, u16)>, passes: Passes, span: u64) {
+    /// Only this gets through between these pairs for so long. The number is for whoever wants to heal it before.
+    pub(super) fn impair(
+        &mut self,
+        kind: FaultKind,
+        mut pairs: Vec<(u16, u16)>,
+        passes: Passes,
+        span: u64,
+    ) -> Option<u32> {
         let coordinator = self.coordinator_end();
         pairs.retain(|&(from, to)| {
             let protected = |one: u16, other: u16| other == coordinator && self.is_protected(one);
             !protected(from, to) && !protected(to, from)
         });
         if !self.is_chaos || pairs.is_empty() {
-            return;
+            return None;
         }
         self.count(kind, || format!("for {} ms {passes:?} passes: {pairs:?}", span / MS));
         self.note_unwell(pairs.iter().flat_map(|&(from, to)| [from, to]));
         let id = self.network.trouble(pairs, passes);
         self.plan(span, Ending::Heal(id));
+        Some(id)
     }
 
     /// Cuts a node from the coordinator, both ways.

@@ -7,10 +7,14 @@ use dht_protocol::ids::{NodeId, PartitionId};
 use dht_protocol::placement::replica_map::ReplicaMap;
 
 use super::injected::Ending;
+use super::network::Passes;
 use super::process::MEMORY_BYTES;
 use super::queue::{MS, SECOND};
 use super::report::FaultKind;
 use super::world::World;
+
+/// A beat and an order are shorter, a map is longer.
+const BEAT_BYTES_MAX: u32 = 200;
 
 /// A sequence that goes on when something has come about.
 #[derive(Clone, Debug)]
@@ -26,6 +30,18 @@ pub(super) enum Sequence {
         away: NodeId,
         cut: u32,
         returning: bool,
+        next: u64,
+        until: u64,
+    },
+    /// A primary gives up for another one, and does not hear that it is deposed. That one serves, is not heard any more, and
+    /// another is made primary, often the first again: it hears only of that.
+    MissedTerm {
+        partition: PartitionId,
+        target: NodeId,
+        /// The trouble that keeps maps from the first.
+        deaf: u32,
+        /// Whether the other is primary.
+        is_away: bool,
         next: u64,
         until: u64,
     },
@@ -79,7 +95,8 @@ impl World<'_> {
             }
             70..75 => self.begin_calm(Sequence::CalmPause { paused: false, until: 0 }),
             75..80 => self.begin_calm(Sequence::Deaf { deaf: None, until: 0 }),
-            80..91 => self.boomerang(partition),
+            80..89 => self.boomerang(partition),
+            89..95 => self.miss_a_term(partition, primary),
             _ => {
                 for _ in 0..4 {
                     self.strike_move();
@@ -167,7 +184,7 @@ impl World<'_> {
         self.sequences.push(match sequence {
             Sequence::CalmPause { .. } => Sequence::CalmPause { paused: false, until },
             Sequence::Deaf { .. } => Sequence::Deaf { deaf: None, until },
-            other @ Sequence::Boomerang { .. } => other,
+            other @ (Sequence::Boomerang { .. } | Sequence::MissedTerm { .. }) => other,
         });
     }
 
@@ -225,14 +242,36 @@ impl World<'_> {
         self.sequences.push(sequence);
     }
 
+    fn miss_a_term(&mut self, partition: PartitionId, primary: u16) {
+        let Some(map) = self.published.clone() else { return };
+        let Some(held) = map.partition(partition) else { return };
+        if !self.sequences.is_empty() || held.backups.is_empty() {
+            return;
+        }
+        let target = self.random.pick(&held.backups).node;
+        // Beats get through, so that it is heard.
+        let maps = vec![(self.coordinator_end(), primary)];
+        let now = self.queue.now();
+        let until = now + 6 * SECOND;
+        let deaf = self.impair(FaultKind::Narrow, maps, Passes::Short(BEAT_BYTES_MAX), 7 * SECOND);
+        let Some(deaf) = deaf else { return };
+        self.calm_until = until;
+        self.order_move(partition, target);
+        let next = now + 500 * MS;
+        self.sequences.push(Sequence::MissedTerm { partition, target, deaf, is_away: false, next, until });
+    }
+
     /// Goes on with the sequences.
     pub(super) fn step_sequences(&mut self) {
         for mut sequence in std::mem::take(&mut self.sequences) {
             if self.is_chaos && self.step(&mut sequence) {
                 self.sequences.push(sequence);
             } else {
-                if let Sequence::Boomerang { cut, .. } = sequence {
-                    let _of_one_client = self.network.heal(cut);
+                match sequence {
+                    Sequence::Boomerang { cut: trouble, .. } | Sequence::MissedTerm { deaf: trouble, .. } => {
+                        self.on_ending(Ending::Heal(trouble));
+                    }
+                    Sequence::CalmPause { .. } | Sequence::Deaf { .. } => {}
                 }
                 self.calm_until = 0;
             }
@@ -273,6 +312,7 @@ impl World<'_> {
                 still && now < *until
             }
             Sequence::Boomerang { .. } => self.step_boomerang(sequence),
+            Sequence::MissedTerm { .. } => self.step_missed_term(sequence),
         }
     }
 
@@ -311,6 +351,30 @@ impl World<'_> {
         let (partition, until) = (*partition, *until);
         self.order_move(partition, target);
         now < until
+    }
+
+    fn step_missed_term(&mut self, sequence: &mut Sequence) -> bool {
+        let now = self.queue.now();
+        let Sequence::MissedTerm { partition, target, is_away, next, until, .. } = sequence else {
+            return false;
+        };
+        let primary = self.published.as_ref().and_then(|map| Some(map.partition(*partition)?.primary.node));
+        let is_primary = primary == Some(*target);
+        if *is_away {
+            return is_primary && now < *until;
+        }
+        if is_primary {
+            *is_away = true;
+            if let Some(place) = self.address_of(*target) {
+                let when = self.random.below(150 * MS);
+                self.plan(when, Ending::CutFromCoordinator(place, 3 * SECOND));
+                self.plan(when + 550 * MS, Ending::Rush(*partition, 600 * MS));
+            }
+        } else if now >= *next {
+            *next = now + 500 * MS;
+            self.order_move(*partition, *target);
+        }
+        now < *until
     }
 
     /// Whether a quiet stretch is on in which nothing but the coordinator has been disturbed.
