@@ -20,7 +20,7 @@ use crate::error::{Error, Outcome, Result};
 use crate::limits::REFRESH_PAUSE;
 use crate::pool::{Picked, Pools};
 use crate::request_size::too_large;
-use crate::retry::{Failure, Retry, Step, splitmix64};
+use crate::retry::{Failure, Retry, Step, Verdict, splitmix64};
 use crate::router::Router;
 use crate::sync::lock;
 use crate::write_tokens::{OpenWrite, WriteTokens};
@@ -257,29 +257,34 @@ impl Core {
             Response::Refused(Refusal::Other(status, text)) => (*status, text.clone().into_owned()),
             refused_or_done => (refused_or_done.status(), refused_or_done.status().text().to_owned()),
         };
-        if status == Status::NotOwner {
-            let moved = self.refresh_from(connection, map.epoch(), call.deadline);
-            let failure = if moved { Failure::Moved } else { Failure::Refused };
+        let verdict = call.retry.judge(status);
+        let failed = |failure, text| {
             let last = Last::Refused { address: address.to_owned(), status, text };
-            return Err(Failed::Retryable(failure, last));
-        }
-        if status.may_retry() {
-            let last = Last::Refused { address: address.to_owned(), status, text };
-            return Err(Failed::Retryable(Failure::Refused, last));
-        }
-        if status.meaning() == Meaning::Unknown && !call.retry.in_doubt() {
-            let text = "not applied, as the node cannot tell it from writes that it forgot; send it again"
-                .to_owned();
-            let last = Last::Refused { address: address.to_owned(), status, text };
-            return Err(Failed::Retryable(Failure::Forgotten, last));
-        }
+            Err(Failed::Retryable(failure, last))
+        };
+        let outcome = match verdict {
+            Verdict::NotOwner => {
+                let moved = self.refresh_from(connection, map.epoch(), call.deadline);
+                return failed(if moved { Failure::Moved } else { Failure::Refused }, text);
+            }
+            Verdict::Failed(Failure::Forgotten) => {
+                let text =
+                    "not applied, as the node cannot tell it from writes that it forgot; send it again";
+                return failed(Failure::Forgotten, text.to_owned());
+            }
+            Verdict::Failed(failure) => return failed(failure, text),
+            Verdict::Final(outcome) => outcome,
+        };
         if let Some(result) = read(response) {
             return Ok(result);
         }
-        Err(Failed::Final(match status.meaning() {
-            Meaning::Done => broken(connection, op, Malformed("answer to another request")),
-            Meaning::Unknown => Error::Unknown { reason: format!("{address} says: {text}") },
-            Meaning::NotDone => call.refused(address, status, text),
+        Err(Failed::Final(match (status.meaning(), outcome) {
+            (Meaning::Done, _) => broken(connection, op, Malformed("answer to another request")),
+            (Meaning::Unknown, _) => Error::Unknown { reason: format!("{address} says: {text}") },
+            (Meaning::NotDone, Outcome::NotDone) => Error::Refused { status, text },
+            (Meaning::NotDone, Outcome::Unknown) => {
+                Error::Unknown { reason: format!("{address} refused a retry with {}", status.name()) }
+            }
         }))
     }
 
@@ -331,19 +336,6 @@ impl<'a> Call<'a> {
 }
 
 impl Call<'_> {
-    /// What a node refused after an attempt whose fate is not known says nothing about that attempt, unless the
-    /// node would have refused that one in the same way, or answers with what became of it.
-    fn refused(&self, address: &str, status: Status, text: String) -> Error {
-        let depends_on_the_moment = matches!(
-            status,
-            Status::OutOfMemory | Status::Crowded | Status::SpanTooWide | Status::HelloRequired
-        );
-        if depends_on_the_moment && self.retry.in_doubt() {
-            return Error::Unknown { reason: format!("{address} refused a retry with {}", status.name()) };
-        }
-        Error::Refused { status, text }
-    }
-
     fn unless_in_doubt(&self, error: Error) -> Error {
         match self.retry.outcome() {
             Outcome::NotDone => error,

@@ -8,10 +8,13 @@
 //!    Where outcomes are replicated ([`Retry::replicated`]) every node that serves the key knows them, and it may go to
 //!    any.
 //! 3. Reads are never in doubt.
+//! 4. What a node refuses says nothing of an earlier attempt that is in doubt, unless it would have refused that one in the
+//!    same way, or says what became of it.
 
 use std::time::{Duration, Instant};
 
 use dht_protocol::ids::{Incarnation, NodeId};
+use dht_protocol::status::{Meaning, Status};
 
 use super::error::Outcome;
 use super::limits::{BACKOFF_MAX, BACKOFF_MIN};
@@ -57,6 +60,18 @@ pub(crate) enum Step {
     AttemptsUsedUp,
 }
 
+/// What the status of an answer means for its call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The node does not own the key. The attempt has failed as [`Failure::Moved`] if there is a newer map, else as
+    /// [`Failure::Refused`].
+    NotOwner,
+    /// The attempt has failed so.
+    Failed(Failure),
+    /// It ends the call; if it is no answer to what was asked, with this outcome.
+    Final(Outcome),
+}
+
 impl Retry {
     pub(crate) fn new(is_write: bool, deadline: Instant, attempts_max: u32, seed: u64) -> Retry {
         Retry {
@@ -89,6 +104,27 @@ impl Retry {
     /// What to report if the call ends now without an answer.
     pub(crate) fn outcome(&self) -> Outcome {
         if self.in_doubt() { Outcome::Unknown } else { Outcome::NotDone }
+    }
+
+    /// An attempt was answered with this status.
+    pub(crate) fn judge(&self, status: Status) -> Verdict {
+        if status == Status::NotOwner {
+            return Verdict::NotOwner;
+        }
+        if status.may_retry() {
+            return Verdict::Failed(Failure::Refused);
+        }
+        let depends_on_the_moment = matches!(
+            status,
+            Status::OutOfMemory | Status::Crowded | Status::SpanTooWide | Status::HelloRequired
+        );
+        match status.meaning() {
+            Meaning::Unknown if self.in_doubt() => Verdict::Final(Outcome::Unknown),
+            Meaning::Unknown => Verdict::Failed(Failure::Forgotten),
+            Meaning::NotDone if depends_on_the_moment => Verdict::Final(self.outcome()),
+            Meaning::NotDone => Verdict::Final(Outcome::NotDone),
+            Meaning::Done => Verdict::Final(self.outcome()),
+        }
     }
 
     /// An attempt has failed.
@@ -203,6 +239,20 @@ mod tests {
         again(retry.on_failure(now, Failure::Lost(NODE, BEFORE)));
         assert!(retry.may_send(NODE, AFTER) && !retry.in_doubt());
         assert_eq!(retry.outcome(), Outcome::NotDone);
+    }
+
+    #[test]
+    fn what_a_status_means_depends_on_whether_the_write_is_in_doubt() {
+        let (mut retry, now) = write(3);
+        assert_eq!(retry.judge(Status::NotOwner), Verdict::NotOwner);
+        assert_eq!(retry.judge(Status::Busy), Verdict::Failed(Failure::Refused));
+        assert_eq!(retry.judge(Status::OutcomeUnknown), Verdict::Failed(Failure::Forgotten));
+        assert_eq!(retry.judge(Status::OutOfMemory), Verdict::Final(Outcome::NotDone));
+        again(retry.on_failure(now, Failure::Lost(NODE, BEFORE)));
+        assert_eq!(retry.judge(Status::Busy), Verdict::Failed(Failure::Refused));
+        assert_eq!(retry.judge(Status::OutcomeUnknown), Verdict::Final(Outcome::Unknown));
+        assert_eq!(retry.judge(Status::OutOfMemory), Verdict::Final(Outcome::Unknown));
+        assert_eq!(retry.judge(Status::ConditionFailed), Verdict::Final(Outcome::NotDone), "or it is done");
     }
 
     #[test]

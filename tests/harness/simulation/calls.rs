@@ -11,7 +11,9 @@ use dht_server::replication::operation::{KeyAnswer, KeyRequest, Ticket};
 use crate::linearizability::{Answer, Op, Record};
 
 use super::client::{Call, Link, Stage, TicketInfo};
-use super::machines::{ATTEMPTS_MAX_DEFAULT, Failure, Outcome, REFRESH_PAUSE, Retry, Step, UNREACHABLE_FOR};
+use super::machines::{
+    ATTEMPTS_MAX_DEFAULT, Failure, Outcome, REFRESH_PAUSE, Retry, Step, UNREACHABLE_FOR, Verdict,
+};
 use super::network::Network;
 use super::queue::{Event, MS};
 use super::session::{Down, SessionId, SlotRef, Up};
@@ -176,10 +178,7 @@ impl<'a> World<'a> {
                 self.stay(client, slot, Stage::BackingOff, span);
             }
             Step::TimeUp | Step::AttemptsUsedUp => {
-                let answer = match call.retry.outcome() {
-                    Outcome::Unknown => Answer::Unknown,
-                    Outcome::NotDone => Answer::NotDone,
-                };
+                let answer = unanswered(call.retry.outcome());
                 self.finish(client, slot, answer);
             }
         }
@@ -349,21 +348,32 @@ impl<'a> World<'a> {
             return;
         }
         let Some(call) = &place.call else { return };
-        let in_doubt = call.retry.in_doubt();
-        let status = answer.status;
-        if status == Status::NotOwner {
-            self.stay(client, at.slot, Stage::Refreshing(session), CONNECT_TIMEOUT);
-            let generation = self.clients[client as usize].slots[at.slot as usize].generation;
-            self.send_up(session, Up::FetchMap(Some(SlotRef { slot: at.slot, generation })));
-        } else if status.may_retry() {
-            self.failed(client, at.slot, Failure::Refused);
-        } else {
-            let told = told(&call.op, answer, in_doubt);
-            match told {
+        match call.retry.judge(answer.status) {
+            Verdict::NotOwner => {
+                self.stay(client, at.slot, Stage::Refreshing(session), CONNECT_TIMEOUT);
+                let generation = self.clients[client as usize].slots[at.slot as usize].generation;
+                self.send_up(session, Up::FetchMap(Some(SlotRef { slot: at.slot, generation })));
+            }
+            Verdict::Failed(failure) => {
+                if failure == Failure::Forgotten {
+                    self.renew_number(client, at.slot);
+                }
+                self.failed(client, at.slot, failure);
+            }
+            Verdict::Final(outcome) => match told(&call.op, answer, outcome) {
                 Ok(answer) => self.finish(client, at.slot, answer),
                 Err(text) => self.fail(text),
-            }
+            },
         }
+    }
+
+    /// A write that nobody has applied, nor will, goes on under a new number.
+    fn renew_number(&mut self, client: u16, slot: u16) {
+        let state = &mut self.clients[client as usize];
+        let Some(call) = &mut state.slots[slot as usize].call else { return };
+        // The old number is settled first, so that it does not hold up the new one.
+        call.write = None;
+        call.write = state.tokens.open(self.began + Duration::from_nanos(call.deadline));
     }
 
     /// A node does not answer: perhaps another one has a newer map. Now and then only.
@@ -431,7 +441,7 @@ impl<'a> World<'a> {
 }
 
 /// What a history says of a final answer.
-fn told(op: &Op, answer: &KeyAnswer, in_doubt: bool) -> Result<Answer, String> {
+fn told(op: &Op, answer: &KeyAnswer, outcome: Outcome) -> Result<Answer, String> {
     let version = Some(answer.version);
     Ok(match answer.status {
         Status::Ok => match op {
@@ -454,11 +464,17 @@ fn told(op: &Op, answer: &KeyAnswer, in_doubt: bool) -> Result<Answer, String> {
         Status::NotFound => Answer::Missing,
         Status::ConditionFailed => Answer::Refused { seen: version },
         Status::WrongType | Status::Overflow => Answer::Refused { seen: None },
-        Status::OutOfMemory | Status::Crowded | Status::SpanTooWide if in_doubt => Answer::Unknown,
-        status => match status.meaning() {
-            Meaning::Unknown => Answer::Unknown,
-            Meaning::NotDone => Answer::NotDone,
-            Meaning::Done => return Err(format!("a {op:?} is answered {}", status.name())),
-        },
+        status if status.meaning() == Meaning::Done => {
+            return Err(format!("a {op:?} is answered {}", status.name()));
+        }
+        _ => unanswered(outcome),
     })
+}
+
+/// What a history says of a call that ends without an answer.
+fn unanswered(outcome: Outcome) -> Answer {
+    match outcome {
+        Outcome::Unknown => Answer::Unknown,
+        Outcome::NotDone => Answer::NotDone,
+    }
 }

@@ -1,4 +1,5 @@
-//! Files of the client, as they are: how it decides whether to send a call again, and how it numbers its writes. What they
+//! Files of the client, as they are: how it reads a status, how it decides whether to send a call again, and how it
+//! numbers its writes. What they
 //! need of the rest of the client stands here in its place.
 
 #[allow(dead_code, unreachable_pub, reason = "not all of it is needed here")]
@@ -18,5 +19,5 @@ mod error;
 
 pub(super) use error::Outcome;
 pub(super) use limits::{ATTEMPTS_MAX_DEFAULT, REFRESH_PAUSE, UNREACHABLE_FOR};
-pub(super) use retry::{Failure, Retry, Step};
+pub(super) use retry::{Failure, Retry, Step, Verdict};
 pub(super) use write_tokens::{OpenWrite, WriteTokens};
