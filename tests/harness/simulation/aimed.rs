@@ -116,6 +116,10 @@ impl World<'_> {
             CopyItem::Begin { .. } => {
                 if self.aims(Some(partition)) {
                     self.rush(partition, 60 * MS);
+                    if self.random.percent(30) {
+                        let span = self.some_span(4);
+                        self.slow(vec![(from, to)], span);
+                    }
                 }
             }
             CopyItem::End { .. } => {

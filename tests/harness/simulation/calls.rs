@@ -408,7 +408,8 @@ impl<'a> World<'a> {
 
     /// Sends along a connection, behind what is on its way already.
     fn send_up(&mut self, session: SessionId, up: Up) {
-        let delay = self.stream_delay();
+        let (client, node) = self.sessions.get(session).ends();
+        let delay = self.stream_delay(self.client_end(client), node, up.bytes());
         let now = self.queue.now();
         self.sessions.push_up(session, up);
         let held = self.sessions.get(session);
@@ -418,7 +419,8 @@ impl<'a> World<'a> {
 
     /// Sends back along a connection.
     pub(super) fn send_down(&mut self, session: SessionId, down: Down) {
-        let delay = self.stream_delay();
+        let (client, node) = self.sessions.get(session).ends();
+        let delay = self.stream_delay(node, self.client_end(client), down.bytes());
         let now = self.queue.now();
         let held = self.sessions.get(session);
         held.down.push_back(down);
@@ -427,8 +429,8 @@ impl<'a> World<'a> {
     }
 
     /// What is lost on the way of a stream is sent again.
-    fn stream_delay(&mut self) -> u64 {
-        let mut delay = self.network.delay(&mut self.random);
+    fn stream_delay(&mut self, from: u16, to: u16, bytes: usize) -> u64 {
+        let mut delay = self.network.delay(&mut self.random) + self.network.span_of(from, to, bytes);
         if self.random.below(10_000) < self.network.weather.loss {
             delay += Network::retransmission(&mut self.random);
         }

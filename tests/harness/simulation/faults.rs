@@ -86,7 +86,7 @@ impl World<'_> {
         };
         let others: Vec<(u16, u16)> =
             servers.clone().filter(|&end| end != node).map(|end| (node, end)).collect();
-        match self.random.below(13) {
+        match self.random.below(15) {
             // From all other servers; clients still reach it.
             0..2 => self.cut(FaultKind::Cut, both(others), span),
             // From everybody.
@@ -127,6 +127,13 @@ impl World<'_> {
                 let other = self.random.below(u64::from(nodes) + 1) as u16;
                 if other != node {
                     self.narrow(vec![(other, node)], span);
+                }
+            }
+            12 => self.slow(both(others), span),
+            13 => {
+                let other = self.random.below(u64::from(nodes) + 1) as u16;
+                if other != node {
+                    self.slow(vec![(node, other)], span);
                 }
             }
             _ => {

@@ -216,6 +216,12 @@ impl World<'_> {
         self.impair(FaultKind::Narrow, pairs, Passes::Short(longest), span);
     }
 
+    /// Between these pairs messages get through slowly for so long.
+    pub(super) fn slow(&mut self, pairs: Vec<(u16, u16)>, span: u64) {
+        let rate = *self.random.pick(&[30_000, 100_000, 500_000, 2_000_000]);
+        self.impair(FaultKind::Slow, pairs, Passes::Slowly(rate), span);
+    }
+
     /// Only this gets through between these pairs for so long. The number is for whoever wants to heal it before.
     pub(super) fn impair(
         &mut self,

@@ -22,6 +22,8 @@ pub(super) enum Passes {
     /// What has at most so many bytes, as on a path on which a smaller maximum is not heard of: it answers every ping, and
     /// carries nothing of any length.
     Short(u32),
+    /// So many bytes a second. What has to wait for too long for those before it is lost.
+    Slowly(u32),
 }
 
 /// A direction, under all its troubles.
@@ -29,19 +31,41 @@ pub(super) enum Passes {
 struct Path {
     /// Longest message that gets through, bytes; 0: none does.
     longest: u32,
+    /// Bytes that get through in a second; [`u32::MAX`]: as many as come.
+    rate: u32,
+    /// When the last byte of what was sent has gone through, true time.
+    busy_until: u64,
 }
 
 impl Path {
-    const CLEAR: Path = Path { longest: u32::MAX };
+    const CLEAR: Path = Path { longest: u32::MAX, rate: u32::MAX, busy_until: 0 };
 
     fn narrow(&mut self, passes: Passes) {
-        let longest = match passes {
-            Passes::Nothing => 0,
-            Passes::Short(bytes) => bytes,
-        };
-        self.longest = self.longest.min(longest);
+        match passes {
+            Passes::Nothing => self.longest = 0,
+            Passes::Short(bytes) => self.longest = self.longest.min(bytes),
+            Passes::Slowly(rate) => self.rate = self.rate.min(rate),
+        }
+    }
+
+    /// How long so many bytes take, nanoseconds.
+    fn span_of(self, bytes: usize) -> u64 {
+        if self.rate == u32::MAX { 0 } else { bytes as u64 * SECOND / u64::from(self.rate) }
+    }
+
+    /// Sends so many bytes behind those that are being sent; says how long that takes. `None`: the queue is full.
+    fn send(&mut self, now: u64, bytes: usize) -> Option<u64> {
+        let begins = now.max(self.busy_until);
+        if begins - now > QUEUE_MAX {
+            return None;
+        }
+        self.busy_until = begins + self.span_of(bytes);
+        Some(self.busy_until - now)
     }
 }
+
+/// Longest that something waits before a slow path, nanoseconds.
+const QUEUE_MAX: u64 = 300 * MS;
 
 /// How bad the network is at the moment.
 #[derive(Clone, Copy, Debug)]
@@ -88,9 +112,10 @@ impl Network {
         self.paths[from as usize * self.ends + to as usize]
     }
 
-    /// Whether everything may get from one end to the other.
+    /// Whether everything may get from one end to the other, at once.
     pub(super) fn is_clear(&self, from: u16, to: u16) -> bool {
-        self.path(from, to).longest == u32::MAX
+        let Path { longest, rate, .. } = self.path(from, to);
+        longest == u32::MAX && rate == u32::MAX
     }
 
     /// Whether a message of so many bytes cannot get from one end to the other.
@@ -135,8 +160,14 @@ impl Network {
         self.weather = Weather::CALM;
     }
 
-    /// What becomes of a datagram of so many bytes.
-    pub(super) fn fate(&self, random: &mut Random, from: u16, to: u16, bytes: usize) -> Fate {
+    /// How long a message of a stream takes by its length alone, nanoseconds.
+    pub(super) fn span_of(&self, from: u16, to: u16, bytes: usize) -> u64 {
+        self.path(from, to).span_of(bytes)
+    }
+
+    /// What becomes of a datagram of so many bytes that is sent now.
+    pub(super) fn fate(&mut self, random: &mut Random, now: u64, ends: (u16, u16), bytes: usize) -> Fate {
+        let (from, to) = ends;
         if self.swallows(from, to, bytes) {
             return [None, None];
         }
@@ -144,8 +175,11 @@ impl Network {
         if roll < self.weather.loss {
             return [None, None];
         }
-        let first = self.delay(random);
-        let second = (roll >= 10_000 - self.weather.twice).then(|| self.delay(random));
+        let Some(span) = self.paths[from as usize * self.ends + to as usize].send(now, bytes) else {
+            return [None, None];
+        };
+        let first = span + self.delay(random);
+        let second = (roll >= 10_000 - self.weather.twice).then(|| span + self.delay(random));
         [Some(first), second]
     }
 
@@ -175,8 +209,8 @@ mod tests {
         let mut network = Network::new(3, Weather::CALM);
         let (first, second) = (network.cut(vec![(0, 1)]), network.cut(vec![(0, 1), (2, 0)]));
         let mut random = Random::new(1);
-        assert_eq!(network.fate(&mut random, 0, 1, 10), [None, None]);
-        assert!(network.fate(&mut random, 1, 0, 10)[0].is_some());
+        assert_eq!(network.fate(&mut random, 0, (0, 1), 10), [None, None]);
+        assert!(network.fate(&mut random, 0, (1, 0), 10)[0].is_some());
         network.heal(first);
         assert!(network.swallows(0, 1, 0) && network.swallows(2, 0, 0));
         network.heal(second);
@@ -189,8 +223,8 @@ mod tests {
         let mut network = Network::new(2, Weather::CALM);
         let mut random = Random::new(3);
         let narrow = network.trouble(vec![(0, 1)], Passes::Short(200));
-        assert!(network.fate(&mut random, 0, 1, 200)[0].is_some());
-        assert_eq!(network.fate(&mut random, 0, 1, 201), [None, None]);
+        assert!(network.fate(&mut random, 0, (0, 1), 200)[0].is_some());
+        assert_eq!(network.fate(&mut random, 0, (0, 1), 201), [None, None]);
         assert!(!network.swallows(0, 1, 0) && !network.is_clear(0, 1) && network.is_clear(1, 0));
         let cut = network.cut(vec![(0, 1)]);
         assert!(network.swallows(0, 1, 0) && network.swallows(0, 1, 0));
@@ -198,6 +232,22 @@ mod tests {
         assert!(network.swallows(0, 1, 201) && !network.swallows(0, 1, 200));
         network.heal(narrow);
         assert!(network.is_clear(0, 1) && !network.swallows(0, 1, 1 << 30));
+    }
+
+    #[test]
+    fn on_a_slow_path_messages_wait_for_each_other_and_not_for_long() {
+        let mut network = Network::new(2, Weather::CALM);
+        let mut random = Random::new(4);
+        let slow = network.trouble(vec![(0, 1)], Passes::Slowly(10_000));
+        let mut send = |network: &mut Network, now| network.fate(&mut random, now, (0, 1), 1_000)[0];
+        for place in 1..=4 {
+            let delay = send(&mut network, 0).unwrap();
+            assert!((place * 100 * MS..place * 100 * MS + 2 * MS).contains(&(delay - MS / 10)), "{delay}");
+        }
+        assert_eq!(send(&mut network, 0), None, "400 ms are more than anything waits");
+        assert!(send(&mut network, 150 * MS).is_some());
+        network.heal(slow);
+        assert!(network.is_clear(0, 1) && send(&mut network, 0).unwrap() < 3 * MS);
     }
 
     #[test]
@@ -209,7 +259,7 @@ mod tests {
             assert!((MS / 10..=2 * MS).contains(&delay), "{delay}");
         }
         network.weather = Weather { loss: 5_000, twice: 2_000, late: 10_000, tail: SECOND };
-        let fates: Vec<Fate> = (0..1_000).map(|_| network.fate(&mut random, 0, 1, 10)).collect();
+        let fates: Vec<Fate> = (0..1_000).map(|_| network.fate(&mut random, 0, (0, 1), 10)).collect();
         assert!(fates.iter().any(|fate| fate[0].is_none()) && fates.iter().any(|fate| fate[1].is_some()));
         assert!(fates.iter().any(|fate| fate[0].is_some_and(|delay| delay > SECOND / 2)));
     }

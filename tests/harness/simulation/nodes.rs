@@ -252,7 +252,8 @@ impl World<'_> {
                 .wrapping_mul(0x9E37_79B9_7F4A_7C15);
         }
         self.digest(self.queue.now(), sum);
-        let [first, second] = self.network.fate(&mut self.random, from, to, bytes_count);
+        let now = self.queue.now();
+        let [first, second] = self.network.fate(&mut self.random, now, (from, to), bytes_count);
         if let Some(delay) = second {
             self.queue.after(delay, Event::Datagram { to, datagram: datagram.clone() });
         }

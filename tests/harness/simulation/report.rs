@@ -16,6 +16,8 @@ pub enum FaultKind {
     OneWayCut,
     /// Only short messages get through.
     Narrow,
+    /// Messages get through as slowly as they are long.
+    Slow,
     /// Two halves meet only through one node, or not at all.
     Halves,
     /// Many messages are lost.
@@ -48,6 +50,7 @@ impl FaultKind {
         (FaultKind::Cut, "cut"),
         (FaultKind::OneWayCut, "one-way cut"),
         (FaultKind::Narrow, "only short ones pass"),
+        (FaultKind::Slow, "slow link"),
         (FaultKind::Halves, "halves or bridge"),
         (FaultKind::Loss, "loss"),
         (FaultKind::Delay, "delay"),

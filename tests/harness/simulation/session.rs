@@ -104,6 +104,13 @@ pub(super) struct Session {
     pub(super) down_due: u64,
 }
 
+impl Session {
+    /// Its client and its node.
+    pub(super) fn ends(&self) -> (u16, u16) {
+        (self.client, self.node)
+    }
+}
+
 /// All connections there ever were.
 #[derive(Default)]
 pub(super) struct Sessions {
