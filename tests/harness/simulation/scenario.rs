@@ -39,6 +39,8 @@ pub struct Scenario {
     pub partitions: usize,
     /// Keys of each.
     pub keys: usize,
+    /// Most of them hold long values.
+    pub(super) is_bulky: bool,
     pub(super) weather: Weather,
     /// How fast newcomers are filled: often slowly, so that something happens meanwhile.
     pub(super) pace: CopyPace,
@@ -106,6 +108,7 @@ impl Scenario {
             slots: 2 + random.below(3) as usize,
             partitions: 2 + random.below(4) as usize,
             keys: 3 + random.below(2) as usize,
+            is_bulky: random.percent(15) && !short,
             weather: if is_calm { Weather::CALM } else { weather(&mut random) },
             pace: *random.pick(&[CopyPace::FULL, SLOW, SLOW]),
             is_calm,

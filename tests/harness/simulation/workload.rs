@@ -52,6 +52,7 @@ pub(super) struct Workload {
     count: u64,
     /// Fillers that were not written yet.
     pub(super) unfilled: Vec<u16>,
+    is_bulky: bool,
 }
 
 impl Workload {
@@ -72,6 +73,7 @@ impl Workload {
             hot: None,
             count: 0,
             unfilled: Vec::new(),
+            is_bulky: scenario.is_bulky,
         };
         let mut wanted: Vec<usize> = vec![scenario.keys + fillers; workload.partitions.len()];
         for number in 0.. {
@@ -118,6 +120,7 @@ impl Workload {
             left if left >= usual => KeyKind::Filler,
             0 if at == 0 => KeyKind::Counter,
             1 if at % 2 == 1 => KeyKind::Blob,
+            left if left > 0 && at == 0 && self.is_bulky => KeyKind::Blob,
             _ => KeyKind::Mixed,
         };
         let place = self.keys.len() as u16;
@@ -196,7 +199,8 @@ impl Workload {
         let len = match random.below(10) {
             0..6 => random.below(200),
             6..8 => random.below(20_000),
-            _ => 60_000 + random.below(80_000),
+            8 if self.is_bulky => 100_000 + random.below(600_000),
+            8.. => 60_000 + random.below(80_000),
         };
         match random.below(100) {
             0..40 => Op::Get,
