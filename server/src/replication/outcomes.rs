@@ -49,14 +49,21 @@ impl Outcomes {
         if let Some(outcome) = self.records.get(&(client, seq)) {
             return Known::Outcome(*outcome);
         }
-        let is_forgotten = self.forgotten.iter().any(|&(id, upto)| id == client && seq <= upto);
-        if is_forgotten || (retry && self.overflowed) { Known::Forgotten } else { Known::New }
+        let is_unknown = self.is_forgotten(client, seq) || (retry && self.overflowed);
+        if is_unknown { Known::Forgotten } else { Known::New }
     }
 
-    /// A write was committed. The floor that it came with lets go of earlier ones of its client.
+    fn is_forgotten(&self, client: ClientId, seq: u64) -> bool {
+        self.forgotten.iter().any(|&(id, upto)| id == client && seq <= upto)
+    }
+
+    /// A write was committed. The floor that it came with lets go of earlier ones of its client. One that was prepared behind
+    /// the entry that forgets its number leaves no record: a copy would not have it either.
     pub(super) fn on_committed(&mut self, origin: &Origin) {
         self.pass(origin.client, origin.floor);
-        self.records.insert((origin.client, origin.seq), origin.outcome);
+        if !self.is_forgotten(origin.client, origin.seq) {
+            self.records.insert((origin.client, origin.seq), origin.outcome);
+        }
     }
 
     /// Drops the records of `client` below `floor`.
@@ -205,6 +212,17 @@ mod tests {
         assert_eq!(outcomes.look_up(ADA, upto + 1, true), Known::Outcome(outcome(upto as i64 + 1)));
         assert_eq!(outcomes.look_up(ADA, OUTCOMES_MAX as u64 + 1, true), Known::New);
         assert_eq!(outcomes.len(), 1 + OUTCOMES_MAX / 2);
+    }
+
+    #[test]
+    fn what_commits_behind_the_entry_that_forgets_it_leaves_no_record() {
+        let mut outcomes = Outcomes::default();
+        commit(&mut outcomes, ADA, 2, 1);
+        outcomes.forget(ADA, 2);
+        commit(&mut outcomes, ADA, 1, 1);
+        assert_eq!(outcomes.look_up(ADA, 1, true), Known::Forgotten);
+        commit(&mut outcomes, ADA, 3, 1);
+        assert_eq!(outcomes.look_up(ADA, 3, true), Known::Outcome(outcome(3)));
     }
 
     #[test]
