@@ -11,6 +11,7 @@ use dht_server::replication::operation::{KeyAnswer, KeyRequest, Ticket};
 use crate::linearizability::{Answer, Op, Record};
 
 use super::client::{Call, Link, Stage, TicketInfo};
+use super::injected::Ending;
 use super::machines::{
     ATTEMPTS_MAX_DEFAULT, Failure, Outcome, REFRESH_PAUSE, Retry, Step, UNREACHABLE_FOR, Verdict,
 };
@@ -117,7 +118,8 @@ impl<'a> World<'a> {
     }
 
     fn open(&mut self, client: u16, node: u16, wants_map: bool) -> SessionId {
-        let session = self.sessions.open(client, node);
+        let id = self.clients[client as usize].id;
+        let session = self.sessions.open(client, id, node);
         self.clients[client as usize].links[node as usize] = Link::Opening(session, wants_map);
         self.send_up(session, Up::Hello);
         session
@@ -184,7 +186,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn finish(&mut self, client: u16, slot: u16, answer: Answer) {
+    pub(super) fn finish(&mut self, client: u16, slot: u16, answer: Answer) {
         let now = self.queue.now();
         let state = &mut self.clients[client as usize];
         let Some(call) = state.slots[slot as usize].call.take() else { return };
@@ -221,6 +223,9 @@ impl<'a> World<'a> {
         drop(call.write);
         let rest = self.rest_span();
         self.stay(client, slot, Stage::Resting, rest);
+        if self.is_chaos && self.random.percent(self.scenario.lives_end) {
+            self.plan(0, Ending::ReplaceClient(client));
+        }
     }
 
     /// How long a slot rests between two calls.
@@ -326,7 +331,7 @@ impl<'a> World<'a> {
         self.abandon_until(client, session, self.queue.now() + UNREACHABLE_FOR.as_nanos() as u64);
     }
 
-    fn abandon_until(&mut self, client: u16, session: SessionId, not_before: u64) {
+    pub(super) fn abandon_until(&mut self, client: u16, session: SessionId, not_before: u64) {
         let held = self.sessions.get(session);
         if std::mem::replace(&mut held.abandoned, true) {
             return;

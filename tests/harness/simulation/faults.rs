@@ -54,7 +54,11 @@ impl World<'_> {
                 let span = SECOND / 2 + self.random.below(2 * SECOND);
                 self.trouble_store(span);
             }
-            71..83 => self.strike_move(),
+            71..75 => {
+                let client = self.random.below(self.clients.len() as u64) as u16;
+                self.crash_client(client);
+            }
+            75..83 => self.strike_move(),
             _ => self.strike_sequence(),
         }
         self.disturbed_at = self.queue.now();

@@ -27,6 +27,7 @@ pub(super) enum Ending {
     Pause(u16, u64),
     CutFromCoordinator(u16, u64),
     Rush(PartitionId, u64),
+    ReplaceClient(u16),
 }
 
 impl World<'_> {
@@ -80,6 +81,7 @@ impl World<'_> {
             Ending::Pause(node, span) => self.pause(node, span),
             Ending::CutFromCoordinator(node, span) => self.cut_from_coordinator(node, span),
             Ending::Rush(partition, span) => self.rush(partition, span),
+            Ending::ReplaceClient(client) => self.replace_client(client),
         }
         self.disturbed_at = now;
     }

@@ -12,6 +12,7 @@
 //!     process, nodes  the nodes: running, paused, stuck, gone
 //!     coordination    the coordinator and its store, which forgets what was not synced
 //!     client, calls   clients with the product's own retries (`machines`), and what they ask (`workload`)
+//!     lives           one client after the other
 //!     faults, injected, aimed, sequences, losses   what goes wrong: at random, and at the worst moment; survivors: what must not
 //!     serving, agreement, promises, bounds   the checks, beside `crate::linearizability`
 //!     ending          the course of a seed, and what has to hold at its end
@@ -30,6 +31,7 @@ mod coordination;
 mod ending;
 mod faults;
 mod injected;
+mod lives;
 mod losses;
 mod machines;
 mod network;

@@ -173,13 +173,11 @@ impl World<'_> {
         match up {
             Up::Hello => {
                 let incarnation = process.incarnation;
-                let client = self.sessions.get(session).client;
-                process.machine.floors().on_session_opened(self.clients[client as usize].id);
+                process.machine.floors().on_session_opened(self.sessions.get(session).id);
                 self.send_down(session, Down::Hello(incarnation));
             }
             Up::Close => {
-                let client = self.sessions.get(session).client;
-                process.machine.floors().on_session_closed(self.clients[client as usize].id);
+                process.machine.floors().on_session_closed(self.sessions.get(session).id);
             }
             Up::FetchMap(for_whom) => {
                 let map = process.machine.map().cloned();
@@ -304,7 +302,7 @@ impl World<'_> {
         let session = info.session;
         let held = self.sessions.get(session);
         held.taken_by = Some(u32::MAX);
-        let client = self.clients[held.client as usize].id;
+        let client = held.id;
         if let Some(process) = self.nodes[node as usize].process.as_mut() {
             process.machine.floors().on_session_closed(client);
         }

@@ -30,6 +30,8 @@ pub enum FaultKind {
     ClockRate,
     /// A node's workers make no progress, while it beats on.
     StuckWorkers,
+    /// A client is gone, with calls open and requests on their way.
+    ClientCrash,
     /// The coordinator does nothing for a while.
     CoordinatorPause,
     /// The coordinator is gone, with what it has not synced, and started again.
@@ -57,6 +59,7 @@ impl FaultKind {
         (FaultKind::MemoryFull, "memory full"),
         (FaultKind::ClockRate, "clock rate"),
         (FaultKind::StuckWorkers, "stuck workers"),
+        (FaultKind::ClientCrash, "client crash"),
         (FaultKind::CoordinatorPause, "coordinator pause"),
         (FaultKind::CoordinatorRestart, "coordinator restart"),
         (FaultKind::StoreTrouble, "store trouble"),

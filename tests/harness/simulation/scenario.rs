@@ -33,6 +33,10 @@ pub struct Scenario {
     pub settings: Settings,
     /// Clients.
     pub clients: usize,
+    /// Of a hundred calls, those after which their client is gone and another takes its place.
+    pub(super) lives_end: u64,
+    /// Clients that may take the places of others.
+    pub(super) lives: usize,
     /// Calls that a client has open at once.
     pub slots: usize,
     /// Partitions that have keys.
@@ -99,6 +103,8 @@ impl Scenario {
         let settings =
             Settings { replicas: replicas as u8, min_in_sync: min_in_sync as u8, on_loss, refill_delay_ms };
         let short = kind == Kind::Wide;
+        // Clients come and go, until outcomes have to be forgotten.
+        let is_crowded = kind == Kind::Usual && random.percent(5);
         Scenario {
             seed,
             kind,
@@ -106,7 +112,9 @@ impl Scenario {
             settings,
             clients: 3 + random.below(4) as usize,
             slots: 2 + random.below(3) as usize,
-            partitions: 2 + random.below(4) as usize,
+            lives_end: if is_crowded { 40 } else { *random.pick(&[0, 0, 1, 5]) },
+            lives: if is_crowded { 4_000 } else { 300 },
+            partitions: if is_crowded { 1 } else { 2 + random.below(4) as usize },
             keys: 3 + random.below(2) as usize,
             is_bulky: random.percent(15) && !short,
             weather: if is_calm { Weather::CALM } else { weather(&mut random) },
@@ -116,7 +124,11 @@ impl Scenario {
             aim: *random.pick(&[2, 6, 20]),
             op_timeout: *random.pick(&[400 * MS, SECOND, 3 * SECOND, 7 * SECOND]),
             attempt_timeout: *random.pick(&[40 * MS, 150 * MS, 400 * MS, SECOND, 7 * SECOND]),
-            operations_min: if short { 200 } else { 2_000 },
+            operations_min: match kind {
+                Kind::Wide => 200,
+                Kind::Usual if is_crowded => 6_000,
+                Kind::Usual | Kind::TotalLoss => 2_000,
+            },
             faults_min: if short || is_calm { 2 } else { 20 },
             span_min: if short { 3 * SECOND } else { 60 * SECOND },
             span_max: if short { 6 * SECOND } else { 150 * SECOND },

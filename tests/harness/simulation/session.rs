@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use dht_protocol::ids::Incarnation;
+use dht_protocol::ids::{ClientId, Incarnation};
 use dht_protocol::placement::replica_map::ReplicaMap;
 use dht_server::replication::operation::{KeyAnswer, KeyRequest, Operation, Ticket};
 
@@ -86,8 +86,10 @@ impl Down {
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// Whose it is.
+    /// Whose it is, by place, and by name: another client may have that place by now.
     pub(super) client: u16,
+    /// See `client`.
+    pub(super) id: ClientId,
     /// To which address.
     pub(super) node: u16,
     /// The start of the node that has taken it.
@@ -121,9 +123,10 @@ pub(super) struct Sessions {
 
 impl Sessions {
     /// A new one.
-    pub(super) fn open(&mut self, client: u16, node: u16) -> SessionId {
+    pub(super) fn open(&mut self, client: u16, id: ClientId, node: u16) -> SessionId {
         self.all.push(Session {
             client,
+            id,
             node,
             taken_by: None,
             abandoned: false,
@@ -156,6 +159,13 @@ impl Sessions {
     /// One of them.
     pub(super) fn get(&mut self, id: SessionId) -> &mut Session {
         &mut self.all[id.0 as usize]
+    }
+
+    /// What is on its way up behind the first `kept` messages never arrives.
+    pub(super) fn cut_short(&mut self, id: SessionId, kept: usize) {
+        let up = &mut self.all[id.0 as usize].up;
+        let lost = up.drain(kept.min(up.len())..);
+        self.requests_count -= lost.filter(|up| matches!(up, Up::Request(..))).count() as u64;
     }
 
     /// Those that this start of the node has taken.

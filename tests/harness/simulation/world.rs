@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dht_protocol::ids::{ClientId, PartitionId};
+use dht_protocol::ids::PartitionId;
 use dht_protocol::placement::replica_map::ReplicaMap;
 use dht_protocol::placement::ring::Ring;
 
@@ -13,6 +13,7 @@ use crate::random::Random;
 use super::client::{SimClient, TicketInfo};
 use super::clock::TRUE_RATE;
 use super::coordination::{CoordinatorHost, address_at};
+use super::lives::new_client_id;
 use super::losses::Latecomer;
 use super::machines::WriteTokens;
 use super::network::Network;
@@ -42,6 +43,8 @@ pub(super) struct World<'a> {
     pub(super) coordinator: CoordinatorHost,
     pub(super) sessions: Sessions,
     pub(super) clients: Vec<SimClient<'a>>,
+    /// Of clients that have not come yet.
+    pub(super) tokens: std::slice::Iter<'a, WriteTokens>,
     pub(super) tickets: Vec<TicketInfo>,
     pub(super) workload: Workload,
     pub(super) history: Vec<Record>,
@@ -77,9 +80,10 @@ pub(super) struct World<'a> {
     inspections: u64,
 }
 
-/// The numbers of a scenario's clients, which their open calls borrow.
+/// The numbers of a scenario's clients, which their open calls borrow: of those that there are at first, and of others that
+/// take their places.
 pub(super) fn write_tokens(scenario: &Scenario) -> Vec<WriteTokens> {
-    (0..scenario.clients).map(|_| WriteTokens::new()).collect()
+    (0..scenario.clients + scenario.lives).map(|_| WriteTokens::new()).collect()
 }
 
 impl<'a> World<'a> {
@@ -96,10 +100,12 @@ impl<'a> World<'a> {
             (0..scenario.nodes).map(|at| SimNode::new(address_at(at), rate())).collect();
         let coordinator = CoordinatorHost::new(&scenario, ring, rate());
         let keys = workload.keys.len();
+        let mut tokens = tokens.iter();
         let clients: Vec<SimClient<'a>> = tokens
-            .iter()
+            .by_ref()
+            .take(scenario.clients)
             .map(|tokens| {
-                let id = ClientId(u128::from(random.next_u64()) << 64 | u128::from(random.next_u64() | 1));
+                let id = new_client_id(&mut random);
                 SimClient::new(id, tokens, nodes.len(), scenario.slots, keys)
             })
             .collect();
@@ -116,6 +122,7 @@ impl<'a> World<'a> {
             coordinator,
             sessions: Sessions::default(),
             clients,
+            tokens,
             tickets: Vec::new(),
             workload,
             history: Vec::new(),
