@@ -232,6 +232,7 @@ impl World<'_> {
                     self.send_from_coordinator(place_of(&address), &message);
                 }
                 CoordinatorAction::Store { map } => {
+                    self.check_beginnings(&map);
                     if !self.coordinator.store.begin(map) {
                         return self
                             .fail("the coordinator stores a map before it knows of the last".to_owned());
@@ -301,6 +302,7 @@ impl World<'_> {
             self.trace.say(now, format!("map {} is out", map.epoch.0));
         }
         let Some(before) = before else { return };
+        self.note_beginnings(&before, map);
         for (at, (old, new)) in before.partitions.iter().zip(&map.partitions).enumerate() {
             if old.cfg == new.cfg {
                 continue;

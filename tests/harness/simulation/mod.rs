@@ -15,6 +15,7 @@
 //!     lives           one client after the other
 //!     faults, injected, aimed, sequences, losses   what goes wrong: at random, and at the worst moment; survivors: what must not
 //!     serving, agreement, promises, bounds   the checks, beside `crate::linearizability`
+//!     eras            what may be gone when a partition begins again
 //!     ending          the course of a seed, and what has to hold at its end
 //!   trace             what happened, for people; a digest of it, to compare two runs
 //! ```
@@ -29,6 +30,7 @@ mod client;
 mod clock;
 mod coordination;
 mod ending;
+mod eras;
 mod faults;
 mod injected;
 mod lives;

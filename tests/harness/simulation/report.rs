@@ -95,6 +95,8 @@ pub struct SeedReport {
     pub promotions: u64,
     /// Times that a newcomer was taken in.
     pub additions: u64,
+    /// Times that a partition began again, empty.
+    pub beginnings: u64,
     /// Two runs that have this in common were the same.
     pub digest: u64,
 }
@@ -151,6 +153,7 @@ impl Totals {
         sum.unjudged += report.unjudged;
         sum.promotions += report.promotions;
         sum.additions += report.additions;
+        sum.beginnings += report.beginnings;
         for (sum, faults) in sum.faults.iter_mut().zip(report.faults) {
             *sum += faults;
         }
@@ -176,7 +179,11 @@ impl fmt::Display for Totals {
             "{} operations checked: {} of unknown outcome, {} not done; {} keys not judged",
             sum.operations, sum.unknown, sum.not_done, sum.unjudged
         )?;
-        writeln!(f, "{} changes of primary, {} newcomers taken in", sum.promotions, sum.additions)?;
+        writeln!(
+            f,
+            "{} changes of primary, {} newcomers taken in, {} partitions begun again",
+            sum.promotions, sum.additions, sum.beginnings
+        )?;
         write!(f, "{} faults:", sum.faults_count())?;
         for (kind, name) in FaultKind::ALL {
             write!(f, " {} {name},", sum.faults[*kind as usize])?;

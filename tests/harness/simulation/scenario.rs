@@ -48,8 +48,10 @@ pub struct Scenario {
     pub(super) weather: Weather,
     /// How fast newcomers are filled: often slowly, so that something happens meanwhile.
     pub(super) pace: CopyPace,
-    /// Nothing may fall silent: a cluster that goes on empty would.
+    /// Nothing may fall silent: the cluster goes on empty, and is to do so for one loss.
     pub(super) is_calm: bool,
+    /// Nodes crash whatever goes with them.
+    pub(super) is_ruthless: bool,
     /// Between two random faults, nanoseconds on average.
     pub(super) fault_gap: u64,
     /// Moments that are aimed at, in a hundred of those that come by.
@@ -96,9 +98,13 @@ impl Scenario {
             2 => 1 + u64::from(random.percent(25)),
             _ => 2 - u64::from(random.percent(35)),
         };
-        let on_loss =
-            if kind == Kind::TotalLoss && random.percent(35) { OnLoss::Empty } else { OnLoss::Wait };
-        let is_calm = on_loss == OnLoss::Empty;
+        let goes_on_empty = match kind {
+            Kind::TotalLoss => random.percent(35),
+            Kind::Usual => random.percent(12),
+            Kind::Wide => false,
+        };
+        let on_loss = if goes_on_empty { OnLoss::Empty } else { OnLoss::Wait };
+        let is_calm = kind == Kind::TotalLoss && goes_on_empty;
         let refill_delay_ms = *random.pick(&[100, 500, 1_000, 3_000]);
         let settings =
             Settings { replicas: replicas as u8, min_in_sync: min_in_sync as u8, on_loss, refill_delay_ms };
@@ -120,6 +126,7 @@ impl Scenario {
             weather: if is_calm { Weather::CALM } else { weather(&mut random) },
             pace: *random.pick(&[CopyPace::FULL, SLOW, SLOW]),
             is_calm,
+            is_ruthless: kind == Kind::Usual && goes_on_empty && random.percent(50),
             fault_gap: *random.pick(&[800 * MS, 1_500 * MS, 2_500 * MS]),
             aim: *random.pick(&[2, 6, 20]),
             op_timeout: *random.pick(&[400 * MS, SECOND, 3 * SECOND, 7 * SECOND]),

@@ -1,4 +1,5 @@
-//! Which nodes may be lost: one in-sync replica of every partition stays alive, by every map that may be the truth.
+//! Which nodes may be lost: one in-sync replica of every partition stays alive, by every map that may be the truth, unless the
+//! cluster goes on without.
 
 use dht_protocol::ids::Member;
 use dht_protocol::placement::replica_map::{Configuration, ReplicaMap};
@@ -17,7 +18,7 @@ impl World<'_> {
             // What is lost already is not lost again.
             map.partitions.iter().all(|held| keeps(map, held, victims) || !keeps(map, held, &[]))
         };
-        self.coordinator.possible().all(|map| fine(map))
+        self.scenario.is_ruthless || self.coordinator.possible().all(|map| fine(map))
     }
 
     /// Whether this node is what another's crash left, a moment ago: it has to be heard until that is known.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dht_protocol::ids::PartitionId;
+use dht_protocol::ids::{Epoch, PartitionId};
 use dht_protocol::placement::replica_map::ReplicaMap;
 use dht_protocol::placement::ring::Ring;
 
@@ -13,6 +13,7 @@ use crate::random::Random;
 use super::client::{SimClient, TicketInfo};
 use super::clock::TRUE_RATE;
 use super::coordination::{CoordinatorHost, address_at};
+use super::eras::Beginning;
 use super::lives::new_client_id;
 use super::losses::Latecomer;
 use super::machines::WriteTokens;
@@ -50,6 +51,10 @@ pub(super) struct World<'a> {
     pub(super) history: Vec<Record>,
     pub(super) serving: Serving,
     pub(super) promises: Promises,
+    /// Partitions that began again.
+    pub(super) beginnings: Vec<Beginning>,
+    /// The newest map that the coordinator has had stored.
+    pub(super) decided: Epoch,
     /// The newest map that is out.
     pub(super) published: Option<Arc<ReplicaMap>>,
     pub(super) sequences: Vec<Sequence>,
@@ -126,6 +131,8 @@ impl<'a> World<'a> {
             tickets: Vec::new(),
             workload,
             history: Vec::new(),
+            beginnings: Vec::new(),
+            decided: Epoch(0),
             published: None,
             sequences: Vec::new(),
             calm_until: 0,
