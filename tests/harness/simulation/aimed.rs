@@ -61,6 +61,7 @@ impl World<'_> {
                     self.cut(FaultKind::OneWayCut, vec![(backup, primary)], span);
                 }
             }
+            5 => return self.hold_up_reconciliation(partition, new),
             _ => {
                 // The old one comes back while the new one takes over.
                 if let Some(old) = self.place_of_member(old.primary) {
@@ -88,7 +89,7 @@ impl World<'_> {
         // Leases get through, so that it could answer as soon as its grace is over.
         let span = 600 * MS + self.random.below(300 * MS);
         self.narrow(vec![(primary, backup)], span);
-        self.plan(440 * MS, Ending::Rush(partition, 300 * MS));
+        self.plan(440 * MS, Ending::ReadRush(partition, 300 * MS));
     }
 
     fn aim_at_addition(&mut self, partition: PartitionId, new: &Configuration, newcomer: Member) {

@@ -169,6 +169,11 @@ impl World<'_> {
         } else {
             PartitionId(self.random.below(u64::from(PARTITIONS)) as u32)
         };
+        self.move_somewhere(partition);
+    }
+
+    /// This partition is to move to some backup.
+    pub(super) fn move_somewhere(&mut self, partition: PartitionId) {
         let Some(map) = self.published.clone() else { return };
         let Some(held) = map.partition(partition).filter(|held| !held.backups.is_empty()) else { return };
         let target = self.random.pick(&held.backups).node;

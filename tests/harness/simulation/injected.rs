@@ -27,6 +27,8 @@ pub(super) enum Ending {
     Pause(u16, u64),
     CutFromCoordinator(u16, u64),
     Rush(PartitionId, u64),
+    ReadRush(PartitionId, u64),
+    Move(PartitionId),
     ReplaceClient(u16),
 }
 
@@ -81,6 +83,11 @@ impl World<'_> {
             Ending::Pause(node, span) => self.pause(node, span),
             Ending::CutFromCoordinator(node, span) => self.cut_from_coordinator(node, span),
             Ending::Rush(partition, span) => self.rush(partition, span),
+            Ending::ReadRush(partition, span) => {
+                self.workload.reading_until = now + span;
+                self.rush(partition, span);
+            }
+            Ending::Move(partition) => self.move_somewhere(partition),
             Ending::ReplaceClient(client) => self.replace_client(client),
         }
         self.disturbed_at = now;

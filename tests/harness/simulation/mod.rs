@@ -13,7 +13,8 @@
 //!     coordination    the coordinator and its store, which forgets what was not synced
 //!     client, calls   clients with the product's own retries (`machines`), and what they ask (`workload`)
 //!     lives           one client after the other
-//!     faults, injected, aimed, sequences, losses   what goes wrong: at random, and at the worst moment; survivors: what must not
+//!     faults, injected, aimed, sequences, returns, losses   what goes wrong: at random, and at the worst moment
+//!     survivors       what must not
 //!     serving, agreement, promises, bounds   the checks, beside `crate::linearizability`
 //!     eras            what may be gone when a partition begins again
 //!     ending          the course of a seed, and what has to hold at its end
@@ -42,6 +43,7 @@ mod process;
 mod promises;
 mod queue;
 mod report;
+mod returns;
 mod run;
 mod scenario;
 mod sequences;

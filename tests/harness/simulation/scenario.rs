@@ -110,7 +110,7 @@ impl Scenario {
             Settings { replicas: replicas as u8, min_in_sync: min_in_sync as u8, on_loss, refill_delay_ms };
         let short = kind == Kind::Wide;
         // Clients come and go, until outcomes have to be forgotten.
-        let is_crowded = kind == Kind::Usual && random.percent(5);
+        let is_crowded = kind == Kind::Usual && random.percent(4);
         Scenario {
             seed,
             kind,
@@ -121,7 +121,7 @@ impl Scenario {
             lives_end: if is_crowded { 40 } else { *random.pick(&[0, 0, 1, 5]) },
             lives: if is_crowded { 4_000 } else { 300 },
             partitions: if is_crowded { 1 } else { 2 + random.below(4) as usize },
-            keys: 3 + random.below(2) as usize,
+            keys: if is_crowded { 12 } else { 3 + random.below(2) as usize },
             is_bulky: random.percent(15) && !short,
             weather: if is_calm { Weather::CALM } else { weather(&mut random) },
             pace: *random.pick(&[CopyPace::FULL, SLOW, SLOW]),

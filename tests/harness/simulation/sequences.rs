@@ -7,14 +7,10 @@ use dht_protocol::ids::{NodeId, PartitionId};
 use dht_protocol::placement::replica_map::ReplicaMap;
 
 use super::injected::Ending;
-use super::network::Passes;
 use super::process::MEMORY_BYTES;
 use super::queue::{MS, SECOND};
 use super::report::FaultKind;
 use super::world::World;
-
-/// A beat and an order are shorter, a map is longer.
-const BEAT_BYTES_MAX: u32 = 200;
 
 /// A sequence that goes on when something has come about.
 #[derive(Clone, Debug)]
@@ -60,7 +56,7 @@ impl World<'_> {
         let Some(placed) = self.placed() else { return };
         let Placed { partition, primary, backups } = placed;
         match self.random.below(100) {
-            0..8 => {
+            0..12 => {
                 // Gone with writes that are answered, and of which its backups do not know yet that they are committed.
                 self.cut_at_promotion = Some(partition);
                 self.rush(partition, 80 * MS);
@@ -68,14 +64,14 @@ impl World<'_> {
                 let span = self.some_span(3);
                 self.plan(when, Ending::Crash(primary, span));
             }
-            8..26 => self.starve(partition, primary, &backups),
-            26..37 => {
+            12..32 => self.starve(partition, primary, &backups),
+            32..40 => {
                 // Long enough for another to take over, and back while that one serves.
                 let span = 950 * MS + self.random.below(900 * MS);
                 self.pause(primary, span);
                 self.plan(span.saturating_sub(20 * MS), Ending::Rush(partition, 400 * MS));
             }
-            37..47 => self.isolate(partition, primary),
+            40..47 => self.isolate(partition, primary),
             47..55 => {
                 let span = 900 * MS + self.random.below(2 * SECOND);
                 self.cut_from_coordinator(primary, span);
@@ -121,7 +117,8 @@ impl World<'_> {
 
     /// A primary does not get through to its backups, or their acknowledgements do not to it, writes pile up, and it goes.
     fn starve(&mut self, partition: PartitionId, primary: u16, backups: &[u16]) {
-        let span = 5 * MS + self.random.below(120 * MS);
+        let longest = *self.random.pick(&[20 * MS, 120 * MS]);
+        let span = 5 * MS + self.random.below(longest);
         let count = if self.random.percent(70) { 1 } else { backups.len() };
         let up = self.random.percent(35);
         let pairs: Vec<(u16, u16)> = backups
@@ -136,11 +133,19 @@ impl World<'_> {
         }
         self.rush(partition, span);
         let down = self.some_span(3);
-        if self.random.percent(40) {
-            // And the one that knows least, which may have followed it.
-            let when = span + SECOND + self.random.below(SECOND);
-            let span = self.some_span(3);
-            backups.iter().take(1).for_each(|&backup| self.plan(when, Ending::Crash(backup, span)));
+        let when = span + SECOND + self.random.below(SECOND);
+        match self.random.below(10) {
+            0..3 => {
+                // And the one that knows least, which may have followed it.
+                let span = self.some_span(3);
+                backups.iter().take(1).for_each(|&backup| self.plan(when, Ending::Crash(backup, span)));
+            }
+            3..9 => {
+                // Who follows it writes something as soon as it serves, and gives way to the other one.
+                self.plan(span + SECOND, Ending::Rush(partition, SECOND));
+                self.plan(when + 400 * MS, Ending::Move(partition));
+            }
+            9.. => {}
         }
         match self.random.below(5) {
             0 => self.plan(span, Ending::Pause(primary, 900 * MS + down)),
@@ -218,49 +223,6 @@ impl World<'_> {
         }
     }
 
-    fn boomerang(&mut self, partition: PartitionId) {
-        let Some(map) = self.published.clone() else { return };
-        let Some(held) = map.partition(partition) else { return };
-        if !self.sequences.is_empty() || held.backups.is_empty() {
-            return;
-        }
-        let home = held.primary.node;
-        let away = self.random.pick(&held.backups).node;
-        let Some(place) = self.address_of(home) else { return };
-        let client = self.random.below(self.clients.len() as u64) as u16;
-        let client = self.client_end(client);
-        self.count(FaultKind::OneWayCut, || {
-            format!("boomerang of partition {partition} from node {home} to {away}")
-        });
-        let cut = self.network.cut(vec![(client, place)]);
-        self.rush(partition, 100 * MS);
-        let now = self.queue.now();
-        let next = now + 100 * MS;
-        let until = now + 9 * SECOND;
-        self.calm_until = until;
-        let sequence = Sequence::Boomerang { partition, home, away, cut, returning: false, next, until };
-        self.sequences.push(sequence);
-    }
-
-    fn miss_a_term(&mut self, partition: PartitionId, primary: u16) {
-        let Some(map) = self.published.clone() else { return };
-        let Some(held) = map.partition(partition) else { return };
-        if !self.sequences.is_empty() || held.backups.is_empty() {
-            return;
-        }
-        let target = self.random.pick(&held.backups).node;
-        // Beats get through, so that it is heard.
-        let maps = vec![(self.coordinator_end(), primary)];
-        let now = self.queue.now();
-        let until = now + 6 * SECOND;
-        let deaf = self.impair(FaultKind::Narrow, maps, Passes::Short(BEAT_BYTES_MAX), 7 * SECOND);
-        let Some(deaf) = deaf else { return };
-        self.calm_until = until;
-        self.order_move(partition, target);
-        let next = now + 500 * MS;
-        self.sequences.push(Sequence::MissedTerm { partition, target, deaf, is_away: false, next, until });
-    }
-
     /// Goes on with the sequences.
     pub(super) fn step_sequences(&mut self) {
         for mut sequence in std::mem::take(&mut self.sequences) {
@@ -326,55 +288,6 @@ impl World<'_> {
         let until = self.queue.now() + 3 * SECOND;
         *sequence = Sequence::Deaf { deaf: Some((placed.partition, placed.primary)), until };
         true
-    }
-
-    fn step_boomerang(&mut self, sequence: &mut Sequence) -> bool {
-        let now = self.queue.now();
-        let Sequence::Boomerang { partition, home, away, returning, next, until, .. } = sequence else {
-            return false;
-        };
-        if now < *next {
-            return true;
-        }
-        let primary = self.published.as_ref().and_then(|map| Some(map.partition(*partition)?.primary.node));
-        let is_there = |id: NodeId| primary == Some(id);
-        if *returning && is_there(*home) {
-            return false;
-        }
-        if !*returning && is_there(*away) {
-            *returning = true;
-            *next = now + 400 * MS;
-            return true;
-        }
-        let target = if *returning { *home } else { *away };
-        *next = now + 500 * MS;
-        let (partition, until) = (*partition, *until);
-        self.order_move(partition, target);
-        now < until
-    }
-
-    fn step_missed_term(&mut self, sequence: &mut Sequence) -> bool {
-        let now = self.queue.now();
-        let Sequence::MissedTerm { partition, target, is_away, next, until, .. } = sequence else {
-            return false;
-        };
-        let primary = self.published.as_ref().and_then(|map| Some(map.partition(*partition)?.primary.node));
-        let is_primary = primary == Some(*target);
-        if *is_away {
-            return is_primary && now < *until;
-        }
-        if is_primary {
-            *is_away = true;
-            if let Some(place) = self.address_of(*target) {
-                let when = self.random.below(150 * MS);
-                self.plan(when, Ending::CutFromCoordinator(place, 3 * SECOND));
-                self.plan(when + 550 * MS, Ending::Rush(*partition, 600 * MS));
-            }
-        } else if now >= *next {
-            *next = now + 500 * MS;
-            self.order_move(*partition, *target);
-        }
-        now < *until
     }
 
     /// Whether a quiet stretch is on in which nothing but the coordinator has been disturbed.

@@ -48,6 +48,8 @@ pub(super) struct Workload {
     pub(super) partitions: Vec<PartitionId>,
     /// The partition that most go to for now, and until when.
     pub(super) hot: Option<(PartitionId, u64)>,
+    /// Until then most of what is asked are reads.
+    pub(super) reading_until: u64,
     /// Values so far.
     count: u64,
     /// Fillers that were not written yet.
@@ -71,6 +73,7 @@ impl Workload {
             usual: Vec::new(),
             partitions,
             hot: None,
+            reading_until: 0,
             count: 0,
             unfilled: Vec::new(),
             is_bulky: scenario.is_bulky,
@@ -139,6 +142,9 @@ impl Workload {
             return (filler as usize, Op::Put(self.header(len)));
         }
         let key = self.pick_key(now, random);
+        if now < self.reading_until && random.percent(60) {
+            return (key, Op::Get);
+        }
         let op = match self.keys[key].kind {
             KeyKind::Mixed => self.mixed(random, seen[key]),
             KeyKind::Counter => {
