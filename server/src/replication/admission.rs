@@ -101,10 +101,11 @@ impl<R> Primary<R> {
         of: Of<'_>,
         applied: &mut Applied<S>,
     ) {
-        let forgets = |pending: &Pending<R>| matches!(pending.prepared.entry.effect, Effect::Forget { .. });
-        if let Some((client, seq)) = applied.outcomes.surplus(context.budget.outcomes_max())
-            && !self.prepared.iter().any(forgets)
-        {
+        let leaving = self.prepared.iter().filter_map(|pending| match pending.prepared.entry.effect {
+            Effect::Forget { client, seq } => Some((client, seq)),
+            Effect::Put { .. } | Effect::Delete { .. } | Effect::NoOp => None,
+        });
+        if let Some((client, seq)) = applied.outcomes.surplus(context.budget.outcomes_max(), leaving) {
             let _ = self.push(of, applied, Effect::Forget { client, seq }, None);
         }
     }

@@ -87,21 +87,35 @@ impl Outcomes {
         self.forgotten.push_back((client, seq));
     }
 
-    /// Whom to forget, and up to which number, where there are more records than `records_max`: the older half of the client that has most.
-    /// Cost: looks at all records.
-    pub(super) fn surplus(&self, records_max: usize) -> Option<(ClientId, u64)> {
+    /// Whom to forget, and up to which number, where there are more records than `records_max` besides those that are `leaving`,
+    /// each up to some number, by entries under way: the older half of the client that has most. Cost: looks at all records,
+    /// if they are more than that.
+    pub(super) fn surplus(
+        &self,
+        records_max: usize,
+        leaving: impl IntoIterator<Item = (ClientId, u64)>,
+    ) -> Option<(ClientId, u64)> {
         if self.records.len() <= records_max {
             return None;
         }
+        let leaving: BTreeMap<ClientId, u64> = leaving.into_iter().collect();
+        let stays = |client: ClientId, seq| leaving.get(&client).is_none_or(|&upto| seq > upto);
         // Of each client: how many, and its oldest. Of those with as many the one that wrote longest ago.
         let mut counts: BTreeMap<ClientId, (usize, Reverse<Version>)> = BTreeMap::new();
-        for ((client, _), outcome) in &self.records {
-            let entry = counts.entry(*client).or_insert((0, Reverse(outcome.version)));
-            *entry = (entry.0 + 1, entry.1.max(Reverse(outcome.version)));
+        let mut staying = 0;
+        for (&(client, seq), outcome) in &self.records {
+            if stays(client, seq) {
+                staying += 1;
+                let entry = counts.entry(client).or_insert((0, Reverse(outcome.version)));
+                *entry = (entry.0 + 1, entry.1.max(Reverse(outcome.version)));
+            }
+        }
+        if staying <= records_max {
+            return None;
         }
         let (&client, &(count, _)) = counts.iter().max_by_key(|(_, rank)| **rank)?;
         let seqs = self.records.range((client, 0)..=(client, u64::MAX)).map(|((_, seq), _)| *seq);
-        Some((client, seqs.take(count.div_ceil(2)).last()?))
+        Some((client, seqs.filter(|&seq| stays(client, seq)).take(count.div_ceil(2)).last()?))
     }
 
     /// Drops, of a few clients, what `floor_of` says has been passed. For partitions that are not written to.
@@ -202,9 +216,9 @@ mod tests {
         for seq in 1..=OUTCOMES_MAX as u64 - 1 {
             commit(&mut outcomes, ADA, seq, 1);
         }
-        assert_eq!(outcomes.surplus(OUTCOMES_MAX), None);
+        assert_eq!(outcomes.surplus(OUTCOMES_MAX, []), None);
         commit(&mut outcomes, ADA, OUTCOMES_MAX as u64, 1);
-        let (client, upto) = outcomes.surplus(OUTCOMES_MAX).unwrap();
+        let (client, upto) = outcomes.surplus(OUTCOMES_MAX, []).unwrap();
         assert_eq!((client, upto), (ADA, OUTCOMES_MAX as u64 / 2));
         outcomes.forget(client, upto);
         outcomes.check_invariants();
@@ -212,6 +226,38 @@ mod tests {
         assert_eq!(outcomes.look_up(ADA, upto + 1, true), Known::Outcome(outcome(upto as i64 + 1)));
         assert_eq!(outcomes.look_up(ADA, OUTCOMES_MAX as u64 + 1, true), Known::New);
         assert_eq!(outcomes.len(), 1 + OUTCOMES_MAX / 2);
+    }
+
+    /// Of clients that write once and are gone each entry forgets one record. With one such entry under way at a time there were
+    /// more and more records.
+    #[test]
+    fn clients_that_come_once_are_forgotten_as_fast_as_they_come() {
+        const UNDER_WAY: u64 = 100;
+        let mut outcomes = Outcomes::default();
+        for round in 0..60 {
+            let (mut leaving, mut writes) = (Vec::new(), Vec::new());
+            for write in 0..UNDER_WAY {
+                leaving.extend(outcomes.surplus(OUTCOMES_MAX, leaving.iter().copied()));
+                writes.push(ClientId(u128::from(round * UNDER_WAY + write)));
+            }
+            leaving.iter().for_each(|&(client, upto)| outcomes.forget(client, upto));
+            writes.iter().for_each(|&client| commit(&mut outcomes, client, 1, 1));
+            assert!(outcomes.len() <= OUTCOMES_MAX + UNDER_WAY as usize, "{}", outcomes.len());
+            outcomes.check_invariants();
+        }
+        assert!(outcomes.len() > OUTCOMES_MAX);
+    }
+
+    #[test]
+    fn what_is_leaving_already_is_no_surplus() {
+        let mut outcomes = Outcomes::default();
+        for seq in 1..=OUTCOMES_MAX as u64 {
+            commit(&mut outcomes, ADA, seq, 1);
+        }
+        commit(&mut outcomes, BOB, 1, 1);
+        let first = outcomes.surplus(OUTCOMES_MAX, []).unwrap();
+        assert_eq!(first.0, ADA);
+        assert_eq!(outcomes.surplus(OUTCOMES_MAX, [first]), None);
     }
 
     #[test]
