@@ -322,6 +322,23 @@ fn what_is_sent_in_vain_is_sent_less_and_less_often_and_soon_arrives_all_the_sam
     }
 }
 
+/// Each new entry put off the time at which the lost one would be sent again, so that a backup that was well was accused.
+#[test]
+fn what_is_lost_is_sent_again_in_time_however_much_follows_it() {
+    let mut village = Village::new(2, 2, 1);
+    village.lost = losing(|body| matches!(body, PeerBody::Prepare { entries, .. } if !entries.is_empty()), 1);
+    let ticket = village.put(0, &key(0), "lost");
+    village.lost = Box::new(|_| false);
+    let mut waited = Duration::ZERO;
+    while village.status(ticket).is_none() {
+        village.put(0, &key(1), "follows");
+        village.pass(TICK);
+        waited += TICK;
+        assert!(waited <= RESEND + 2 * TICK, "it has not been sent again for {waited:?}");
+    }
+    assert!(waited >= RESEND, "it was not lost");
+}
+
 #[test]
 fn entries_that_come_out_of_order_are_acknowledged_without_the_gap() {
     let mut village = Village::new(2, 2, 1);

@@ -260,7 +260,8 @@ impl Copy {
 
     /// Sends what the window allows, again what was not acknowledged in time.
     pub(super) fn send(&mut self, context: &mut Context<'_>, partition: PartitionId, cfg: Cfg) {
-        if self.sent > 0 && self.resend.is_due(context.now) {
+        let is_under_way = self.sent > 0;
+        if is_under_way && self.resend.is_due(context.now) {
             self.resend.on_resent(context.now, self.window.iter().map(Queued::bytes).sum());
             self.sent = 0;
         }
@@ -270,7 +271,9 @@ impl Copy {
             let body = PeerBody::Copy { at: at(partition, cfg), stream: self.stream, index, item };
             context.send(self.newcomer, body);
             self.sent += 1;
-            self.resend.on_sent(context.now);
+            if !is_under_way {
+                self.resend.on_sent(context.now);
+            }
         }
     }
 }

@@ -137,7 +137,9 @@ impl Follower {
             let skipped = (self.sent.0 - commit.0) as usize;
             let entries = cut(prepared.clone().skip(skipped));
             self.sent = entries.last().map_or(self.sent, seq_of);
-            self.resend.on_sent(context.now);
+            if !is_under_way {
+                self.resend.on_sent(context.now);
+            }
             self.told = Some(commit);
             self.unheard_since = Some(context.now);
             context.send(self.member, PeerBody::Prepare { at: at(partition, cfg), list, commit, entries });

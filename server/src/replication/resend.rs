@@ -13,7 +13,7 @@ use crate::timings::{RESEND, RESEND_LONG_MAX, RESEND_MAX};
 /// The pauses of one receiver.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resend {
-    /// When something was sent last, or got on.
+    /// When what is under way began to be, was sent again, or got on.
     since: Time,
     pause: Duration,
 }
@@ -24,7 +24,7 @@ impl Resend {
         Resend { since: now, pause: RESEND }
     }
 
-    /// Something was sent.
+    /// Something was sent, and nothing else was under way: what follows it does not put off the time at which it is sent again.
     pub(super) fn on_sent(&mut self, now: Time) {
         self.since = now;
     }
