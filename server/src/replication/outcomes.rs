@@ -6,9 +6,10 @@
 //! comes late is refused by the floor, or, when it was sent to an earlier primary, by the epoch that it carries. Which
 //! floors a replica has heard of differs, so replicas may remember different records; all of them those that count.
 //!
-//! Where clients vanish, their records stay, up to [`super::limits::OUTCOMES_MAX`], or fewer while memory for them is short. Then the primary logs an entry that forgets those of
-//! one client; the client's id goes on a list of [`FORGOTTEN_CLIENTS_MAX`], so that a retry of its is answered *unknown*. A
-//! first copy that lies unread in a session while all this happens is known by what its node notes for the session (`floors`).
+//! Where clients vanish, their records stay, up to [`super::limits::OUTCOMES_MAX`], or fewer while memory for them is short.
+//! Then the primary logs an entry that forgets those of one client; the client's id goes on a list of
+//! [`FORGOTTEN_CLIENTS_MAX`], so that a retry of its is answered *unknown*. A first copy that lies unread in a session while
+//! all this happens is known by what its node notes for the session (`floors`).
 //!
 //! Invariants:
 //! 1. No record is of a number up to which its client is forgotten.
