@@ -315,11 +315,11 @@ fn doors() {
 }
 
 fn many_keys() {
-    const KEYS: usize = 20_000;
+    const KEYS: usize = 8_000;
     let (_daemon, address) = start(&["--workers", "1"]);
     let mut client = RespClient::connect(&address);
     let keys: Vec<String> = (0..KEYS).map(|number| format!("key:{number}")).collect();
-    let value = "v".repeat(500);
+    let value = "v".repeat(1_250);
     let mut set: Vec<&[u8]> = vec![b"MSET"];
     keys.iter().for_each(|key| set.extend([key.as_bytes(), value.as_bytes()]));
     assert_eq!(client.ask(&set), Reply::ok());

@@ -7,6 +7,7 @@ use dht_protocol::ids::{NodeId, PartitionId};
 use dht_protocol::placement::replica_map::ReplicaMap;
 
 use super::injected::Ending;
+use super::network::Weather;
 use super::process::MEMORY_BYTES;
 use super::queue::{MS, SECOND};
 use super::report::FaultKind;
@@ -233,7 +234,8 @@ impl World<'_> {
                     Sequence::Boomerang { cut: trouble, .. } | Sequence::MissedTerm { deaf: trouble, .. } => {
                         self.on_ending(Ending::Heal(trouble));
                     }
-                    Sequence::CalmPause { .. } | Sequence::Deaf { .. } => {}
+                    Sequence::CalmPause { .. } => self.network.weather = self.network.usual,
+                    Sequence::Deaf { .. } => {}
                 }
                 self.calm_until = 0;
             }
@@ -251,6 +253,8 @@ impl World<'_> {
                     return now < *until;
                 }
                 let span = 600 * MS + self.random.below(SECOND);
+                // Four heartbeats or their answers lost in a row would be a reason to strike somebody off.
+                self.network.weather = Weather::CALM;
                 self.pause_coordinator(span);
                 (*paused, *until) = (true, now + span + 1_500 * MS);
                 true
