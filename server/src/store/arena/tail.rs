@@ -144,6 +144,7 @@ mod tests {
     /// A full tail that grows keeps its base; a version written as a difference to that of the chunk that would have come
     /// otherwise read back as another one.
     #[test]
+    #[cfg_attr(miri, ignore = "it is about sizes that would take hours")]
     fn entries_that_fill_chunks_to_the_last_byte_keep_their_versions() {
         for value_bytes in [2, 10, 26, 58, 122, 250] {
             let memory = MemoryAccount::new(u64::MAX);
@@ -159,6 +160,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it is about sizes that would take hours")]
     fn no_more_than_half_of_a_tail_is_empty_past_its_smallest_size() {
         let memory = MemoryAccount::new(u64::MAX);
         for value_bytes in [20, 200, 900, 2_000, 6_000] {
