@@ -251,6 +251,19 @@ fn losing(body: fn(&PeerBody) -> bool, to: u32) -> Box<dyn Fn(&PeerMessage) -> b
     Box::new(move |message| message.to == member(to) && body(&message.body))
 }
 
+/// Loses nothing from now on, and counts the entries in pieces of copies.
+fn count_copied(village: &mut Village) -> std::rc::Rc<std::cell::Cell<usize>> {
+    let copied = std::rc::Rc::new(std::cell::Cell::new(0));
+    let counter = std::rc::Rc::clone(&copied);
+    village.lost = Box::new(move |message| {
+        if let PeerBody::Copy { item: CopyItem::Piece { entries }, .. } = &message.body {
+            counter.set(counter.get() + entries.len());
+        }
+        false
+    });
+    copied
+}
+
 fn cut_off(node: u32) -> Box<dyn Fn(&PeerMessage) -> bool> {
     Box::new(move |message| message.to == member(node) || message.from == member(node))
 }
@@ -630,14 +643,7 @@ fn a_replica_that_comes_back_gets_what_it_missed_and_no_more() {
         let ticket = village.put(0, &key(number), "meanwhile");
         assert_eq!(village.status(ticket), Some(Status::Ok));
     }
-    let copied = std::rc::Rc::new(std::cell::Cell::new(0));
-    let counter = std::rc::Rc::clone(&copied);
-    village.lost = Box::new(move |message| {
-        if let PeerBody::Copy { item: CopyItem::Piece { entries }, .. } = &message.body {
-            counter.set(counter.get() + entries.len());
-        }
-        false
-    });
+    let copied = count_copied(&mut village);
     village.tell_map(1);
     assert_eq!(village.role(1), Some(Role::Joining));
     village.pass(Duration::from_millis(700));
@@ -1044,14 +1050,7 @@ fn past_the_budget_nothing_is_kept_for_who_comes_back_and_it_is_filled_anew() {
         assert_eq!(village.status(ticket), Some(Status::Ok));
         assert!(log_bytes(&village, 0) < BYTES_MAX);
     }
-    let copied = std::rc::Rc::new(std::cell::Cell::new(0));
-    let counter = std::rc::Rc::clone(&copied);
-    village.lost = Box::new(move |message| {
-        if let PeerBody::Copy { item: CopyItem::Piece { entries }, .. } = &message.body {
-            counter.set(counter.get() + entries.len());
-        }
-        false
-    });
+    let copied = count_copied(&mut village);
     take_in(&mut village, 1);
     assert_eq!(village.table(1), village.table(0));
     assert_eq!(copied.get(), 30, "it was filled anew");
