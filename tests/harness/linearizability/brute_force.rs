@@ -146,14 +146,7 @@ fn can_end(register: &Register, left: &[&Record], versions: &[u64]) -> bool {
 }
 
 fn mentioned(records: &[&Record]) -> Vec<u64> {
-    let answers = records.iter().filter_map(|record| match &record.answer {
-        Answer::Found { version, .. }
-        | Answer::Present { version }
-        | Answer::Written { version }
-        | Answer::Counted { version, .. }
-        | Answer::Refused { seen: version } => *version,
-        Answer::Missing | Answer::Unknown | Answer::NotDone => None,
-    });
+    let answers = records.iter().filter_map(|record| record.answer.version());
     let conditions = records.iter().filter_map(|record| match &record.op {
         Op::CompareAndPut(expected, _) | Op::DeleteIf(expected) => Some(*expected),
         _ => None,

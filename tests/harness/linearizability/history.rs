@@ -142,6 +142,19 @@ impl Answer {
     pub const fn refused(seen: Version) -> Answer {
         Answer::Refused { seen: Some(seen) }
     }
+
+    /// The version that it names.
+    #[must_use]
+    pub fn version(&self) -> Option<Version> {
+        match self {
+            Answer::Found { version, .. }
+            | Answer::Present { version }
+            | Answer::Written { version }
+            | Answer::Counted { version, .. }
+            | Answer::Refused { seen: version } => *version,
+            Answer::Missing | Answer::Unknown | Answer::NotDone => None,
+        }
+    }
 }
 
 impl Recorder {

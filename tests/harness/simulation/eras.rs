@@ -115,15 +115,7 @@ fn split(beginnings: &[Beginning], records: &[Record]) -> Vec<Vec<Record>> {
 
 /// The version of an entry that there was or is.
 fn version_of(answer: &Answer) -> Option<Version> {
-    let version = match answer {
-        Answer::Found { version, .. }
-        | Answer::Present { version }
-        | Answer::Written { version }
-        | Answer::Counted { version, .. }
-        | Answer::Refused { seen: version } => *version,
-        Answer::Missing | Answer::Unknown | Answer::NotDone => None,
-    };
-    version.filter(|version| *version != Version::ABSENT)
+    answer.version().filter(|version| *version != Version::ABSENT)
 }
 
 #[cfg(test)]
